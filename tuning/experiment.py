@@ -234,7 +234,7 @@ def owed_studies(claimed: Claimed) -> Iterator[Study]:
         refuse_other_provenance([one.outcome for one in claimed.store.recorded(spec.name)], provenance_of(spec))
     for one in claimed.plan():
         if one.search is not Search.KEEP:
-            yield Study.of(spec, strategies[one.asked.strategy], one.asked.seed, one)
+            yield Study.of(spec, strategies[one.study.strategy], one.study.seed, one)
 
 
 def search(claimed: Claimed, studies: Sequence[Study], session: Session) -> Session:

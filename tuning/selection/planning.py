@@ -12,7 +12,7 @@ from tuning.run_folder.run_storage import RunStorage
 from tuning.selection.candidates import planned_trainings
 from tuning.spec.models import ExperimentSpec, study_name
 from tuning.store.study_store import StudyStore
-from tuning.study.resume import AskedStudy, Saved, StudyPlan, plan
+from tuning.study.resume import Saved, SpecifiedStudy, StudyPlan, plan
 from tuning.study.study import run_order
 from tuning.tune_compat.snapshots import find_snapshots
 
@@ -27,22 +27,22 @@ def read_plan(spec: ExperimentSpec, storage: RunStorage, store: StudyStore) -> t
     recorded = store.recorded(spec.name)
     outcomes = {(one.outcome.strategy, one.outcome.seed): one.outcome for one in recorded}
     trainings = planned_trainings(spec, outcomes.values())
-    asked = [
-        AskedStudy(strategy.name, seed, trainings.get((strategy.name, seed), ()), spec.test)
+    studies = [
+        SpecifiedStudy(strategy.name, seed, trainings.get((strategy.name, seed), ()), spec.test)
         for strategy, seed in run_order(spec)
     ]
     finished = {key for key, outcome in outcomes.items() if outcome.state is StudyState.FINISHED}
-    saved = {one.key: read_saved(storage, one, outcomes.get(one.key)) for one in asked if one.key not in finished}
-    return plan(asked, recorded, saved, store.shown)
+    saved = {one.key: read_saved(storage, one, outcomes.get(one.key)) for one in studies if one.key not in finished}
+    return plan(studies, recorded, saved, store.shown)
 
 
-def read_saved(storage: RunStorage, asked: AskedStudy, recorded: StudyOutcome | None) -> Saved:
+def read_saved(storage: RunStorage, study: SpecifiedStudy, recorded: StudyOutcome | None) -> Saved:
     """Look for Tune's snapshots of the study, and for the checkpoints that are recorded of it. Changes nothing.
 
     Raises:
         StorageError: the storage cannot be read.
     """
-    name = study_name(asked.strategy, asked.seed)
+    name = study_name(study.strategy, study.seed)
     place = storage.checkpoint_storage(name)
     paths = [] if recorded is None else [path for trial in recorded.trials for path in trial.checkpoints.values()]
     try:
@@ -50,5 +50,5 @@ def read_saved(storage: RunStorage, asked: AskedStudy, recorded: StudyOutcome | 
         return Saved(find_snapshots(place, storage.tune_folder(name)), there)
     except OSError as error:
         raise StorageError(
-            f"{asked.strategy}, seed {asked.seed}: cluster.storage: the study's snapshots cannot be used: {error}"
+            f"{study.strategy}, seed {study.seed}: cluster.storage: the study's snapshots cannot be used: {error}"
         ) from error

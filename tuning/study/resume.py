@@ -33,8 +33,8 @@ class Search(StrEnum):
 
 
 @dataclass(frozen=True)
-class AskedStudy:
-    """A study that the spec asks for.
+class SpecifiedStudy:
+    """A study of the spec, with what the spec wants after its search.
 
     Args:
         strategy, seed: its strategy's label and its search seed.
@@ -71,7 +71,7 @@ class StudyPlan:
     """What is kept of one study, and what is owed.
 
     Args:
-        asked: the study.
+        study: of the spec.
         recorded: its outcome so far; None: nothing is recorded.
         search: what to do with its search. Of one that is kept the fields from `snapshot` to `checkpoints` are empty.
         snapshot: the name of the snapshot that Tune goes on from.
@@ -85,7 +85,7 @@ class StudyPlan:
         test: True if an evaluation on the test split is owed.
     """
 
-    asked: AskedStudy
+    study: SpecifiedStudy
     recorded: StudyOutcome | None = None
     search: Search = Search.BEGIN
     snapshot: str | None = None
@@ -100,7 +100,7 @@ class StudyPlan:
 
 
 def plan(
-    asked: Sequence[AskedStudy],
+    studies: Sequence[SpecifiedStudy],
     recorded: Sequence[ResumableStudy] = (),
     saved: Mapping[tuple[str, int], Saved] | None = None,
     store: str = "",
@@ -108,8 +108,8 @@ def plan(
     """Decide what is kept and what is owed of each study.
 
     Args:
-        asked: in the order in which a new experiment runs them.
-        recorded: what the store holds, in any order; studies that are not asked for are passed over.
+        studies: of the spec, in the order in which a new experiment runs them.
+        recorded: what the store holds, in any order; other studies are passed over.
         saved: by strategy and seed; nothing is there of a study that is not in it.
         store: the store as users see it, for errors.
 
@@ -121,7 +121,7 @@ def plan(
         StoreError: the store has lost events that a snapshot knows.
     """
     known = {(one.outcome.strategy, one.outcome.seed): one for one in recorded}
-    plans = [_study_plan(one, known.get(one.key), (saved or {}).get(one.key, Saved()), store) for one in asked]
+    plans = [_study_plan(one, known.get(one.key), (saved or {}).get(one.key, Saved()), store) for one in studies]
     return tuple(sorted(plans, key=lambda one: one.recorded is None))  # stable
 
 
@@ -137,33 +137,37 @@ def recorded_checkpoints(study: StudyOutcome, there: frozenset[str]) -> tuple[Re
     return tuple(_checkpoints_of(trial, study, there) for trial in study.trials)
 
 
-def _study_plan(asked: AskedStudy, recorded: ResumableStudy | None, saved: Saved, store: str) -> StudyPlan:
-    outcome = None if recorded is None else recorded.outcome
-    if outcome is not None and outcome.state is StudyState.FINISHED:
-        done = {(one.rank, one.seed) for one in outcome.confirmations}
-        trainings = tuple(one for one in asked.trainings if one not in done)
-        evaluated = outcome.test is not None or any(one.test is not None for one in outcome.confirmations)
-        return StudyPlan(asked, outcome, Search.KEEP, trainings=trainings, test=asked.test and not evaluated)
-    snapshots, name = saved.snapshots, f"{asked.strategy}, seed {asked.seed}"
+def _study_plan(study: SpecifiedStudy, recorded: ResumableStudy | None, saved: Saved, store: str) -> StudyPlan:
+    if recorded is not None and recorded.outcome.state is StudyState.FINISHED:
+        return _after_the_search(study, recorded.outcome)
+    snapshots, name = saved.snapshots, f"{study.strategy}, seed {study.seed}"
     if snapshots.newest is None and (snapshots.damaged or snapshots.begun):
         raise RunFolderError(f"{name}: {_without_a_snapshot(snapshots)}")
     _refuse_lost_events(snapshots.positions, recorded, name, store)
     search = Search.BEGIN if snapshots.newest is None else Search.CONTINUE
     if recorded is None:
-        return StudyPlan(asked, None, search, snapshots.newest, test=asked.test)
+        return StudyPlan(study, search=search, snapshot=snapshots.newest, test=study.test)
     return StudyPlan(
-        asked,
+        study,
         recorded.outcome,
         search,
-        snapshots.newest,
-        {trial: number for trial, number in snapshots.positions.items() if trial in recorded.written},
-        frozenset(recorded.written.keys() - snapshots.positions.keys()),
-        recorded.stopped_for_failures,
-        spent_by(recorded.outcome, recorded.interrupted_at),
-        recorded_checkpoints(recorded.outcome, saved.checkpoints),
-        _passed_over(snapshots, recorded.outcome, name) if snapshots.damaged else "",
-        test=asked.test,
+        snapshot=snapshots.newest,
+        positions={trial: number for trial, number in snapshots.positions.items() if trial in recorded.written},
+        unsaved=frozenset(recorded.written.keys() - snapshots.positions.keys()),
+        retry_failed=recorded.stopped_for_failures,
+        spent=spent_by(recorded.outcome, recorded.interrupted_at),
+        checkpoints=recorded_checkpoints(recorded.outcome, saved.checkpoints),
+        warning=_passed_over(snapshots, recorded.outcome, name) if snapshots.damaged else "",
+        test=study.test,
     )
+
+
+def _after_the_search(study: SpecifiedStudy, outcome: StudyOutcome) -> StudyPlan:
+    """Plan the confirmations and the evaluation of a study whose search has finished."""
+    done = {(one.rank, one.seed) for one in outcome.confirmations}
+    trainings = tuple(one for one in study.trainings if one not in done)
+    evaluated = outcome.test is not None or any(one.test is not None for one in outcome.confirmations)
+    return StudyPlan(study, outcome, Search.KEEP, trainings=trainings, test=study.test and not evaluated)
 
 
 def _without_a_snapshot(found: FoundSnapshots) -> str:

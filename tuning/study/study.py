@@ -12,7 +12,7 @@ from tuning.budget import Limit
 from tuning.outcome.attributes import HP_SPACE, ORIGIN, RANDOM_FIRST, VERDICT, VERDICTS
 from tuning.spec.models import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
-from tuning.study.resume import AskedStudy, StudyPlan
+from tuning.study.resume import SpecifiedStudy, StudyPlan
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -56,7 +56,7 @@ class Study:
             cut = WHEN_CUT in resume.recorded.attributes
         make = strategy.plan_cut if cut else strategy.plan
         plan = make(spec.space_of(strategy), trial.objective, spec.epochs, seed)
-        resume = resume or StudyPlan(AskedStudy(strategy.name, seed))
+        resume = resume or StudyPlan(SpecifiedStudy(strategy.name, seed))
         return cls(spec, strategy, seed, trial, plan, resume, cut)
 
     @property

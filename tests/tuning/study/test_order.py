@@ -16,7 +16,7 @@ from tuning.cli import main
 from tuning.outcome import StudyOutcome
 from tuning.spec.loading import load_spec
 from tuning.spec.models import ExperimentSpec
-from tuning.study.resume import AskedStudy, StudyPlan
+from tuning.study.resume import SpecifiedStudy, StudyPlan
 from tuning.study.study import WHEN_CUT, Study, run_order
 
 CUT = {"strategies": [{"kind": "grid", "points": 6}], "budget": {"epochs": 10}}
@@ -24,7 +24,7 @@ CUT = {"strategies": [{"kind": "grid", "points": 6}], "budget": {"epochs": 10}}
 
 def grid(budget: dict[str, Any], seed: int = 0, begun: StudyOutcome | None = None) -> Study:
     spec = load_spec({**GOOD, "budget": budget})  # six combinations, 24 epochs
-    resume = None if begun is None else StudyPlan(AskedStudy("grid", seed), begun)
+    resume = None if begun is None else StudyPlan(SpecifiedStudy("grid", seed), begun)
     return Study.of(spec, spec.strategies[0], seed, resume)
 
 

@@ -15,14 +15,14 @@ from tuning.outcome import Confirmation, StudyOutcome, StudyState, TrialOutcome,
 from tuning.spec.store_url import StoreError
 from tuning.store.resumable_study import ResumableStudy
 from tuning.study.budget_tracker import Spent
-from tuning.study.resume import AskedStudy, Saved, Search, StudyPlan, plan
+from tuning.study.resume import Saved, Search, SpecifiedStudy, StudyPlan, plan
 from tuning.tune_compat.snapshots import FoundSnapshots
 
 pytestmark = pytest.mark.unit
 
 KEY = ("grid", 0)
 TRAININGS = ((1, 1000), (1, 1001), (2, 1000), (2, 1001))
-ASKED = AskedStudy(*KEY, trainings=TRAININGS, test=True)
+ASKED = SpecifiedStudy(*KEY, trainings=TRAININGS, test=True)
 TRIALS = [
     trial(0, [make_report(1, 0.5), make_report(2, 0.6)], TrialState.COMPLETED),
     trial(1, [make_report(1, 0.4)], TrialState.RUNNING),
@@ -65,7 +65,7 @@ SAVED: dict[str, FoundSnapshots] = {
 }
 
 
-def plan_of(recorded: str, saved: str, asked: AskedStudy = ASKED) -> StudyPlan:
+def plan_of(recorded: str, saved: str, asked: SpecifiedStudy = ASKED) -> StudyPlan:
     known = RECORDED[recorded]
     (one,) = plan([asked], [] if known is None else [known], {KEY: Saved(SAVED[saved])}, "study.db")
     return one
@@ -194,16 +194,16 @@ def test_of_an_epoch_that_a_trial_passed_twice_the_better_score_counts(mode: str
 def test_without_a_test_split_or_with_a_score_no_look_is_owed() -> None:
     assert not plan_of("finished", "no snapshot", replace(ASKED, test=False)).test
     looked = replace(FINISHED, test=scored("t0", 1.0, 0.5))
-    (one,) = plan([AskedStudy(*KEY, test=True)], [ResumableStudy(looked)])
+    (one,) = plan([SpecifiedStudy(*KEY, test=True)], [ResumableStudy(looked)])
     assert not one.test
 
 
 def test_interrupted_studies_come_first_and_others_in_the_order_of_the_spec() -> None:
-    asked = [AskedStudy(name, seed) for seed in (0, 1) for name in ("a", "b", "c")]
+    asked = [SpecifiedStudy(name, seed) for seed in (0, 1) for name in ("a", "b", "c")]
     known: Mapping[tuple[str, int], StudyState] = {("b", 0): StudyState.FINISHED, ("c", 1): StudyState.RUNNING}
     recorded = [
         ResumableStudy(replace(study(name, [], seed=seed), state=state)) for (name, seed), state in known.items()
     ]
     plans = plan(asked, [*recorded, ResumableStudy(study("not asked for", []))])
-    assert [one.asked.key for one in plans] == [("b", 0), ("c", 1), ("a", 0), ("c", 0), ("a", 1), ("b", 1)]
+    assert [one.study.key for one in plans] == [("b", 0), ("c", 1), ("a", 0), ("c", 0), ("a", 1), ("b", 1)]
     assert [one.search for one in plans] == [Search.KEEP, *[Search.BEGIN] * 5]
