@@ -65,7 +65,7 @@ def _each(score: Metric) -> Metric:
     """Applies a score of one model's predictions to all models."""
 
     def of_all(weights: Array, labels: Array, predictions: Array) -> Array:
-        return np.stack([score(weights, labels, said) for said in predictions], axis=1)
+        return np.stack([score(weights, labels, predicted) for predicted in predictions], axis=1)
 
     return of_all
 
@@ -74,8 +74,8 @@ def _f1(positive: int | None) -> Metric:
     """F1 as tasks compute it: of the class `positive` if there are two classes, else the mean over those that occur."""
 
     def score(weights: Array, labels: Array, predictions: Array) -> Array:
-        right, said, true = _by_class(weights, labels, predictions)
-        occurrences = said + true
+        right, predicted, true = _by_class(weights, labels, predictions)
+        occurrences = predicted + true
         scores = np.divide(2 * right, occurrences, out=np.zeros_like(right), where=occurrences > 0)
         if scores.shape[1] == 2 and positive is not None:
             return np.asarray(scores[:, positive])
@@ -86,18 +86,18 @@ def _f1(positive: int | None) -> Metric:
 
 def _matthews(weights: Array, labels: Array, predictions: Array) -> Array:
     """Matthews correlation (Gorodkin, 2004), as tasks compute it: 0 if labels or predictions are all one class."""
-    right, said, true = _by_class(weights, labels, predictions)
+    right, predicted, true = _by_class(weights, labels, predictions)
     rows = len(labels)
-    spread = (rows**2 - (true**2).sum(axis=1)) * (rows**2 - (said**2).sum(axis=1))
-    above = right.sum(axis=1) * rows - (true * said).sum(axis=1)
+    spread = (rows**2 - (true**2).sum(axis=1)) * (rows**2 - (predicted**2).sum(axis=1))
+    above = right.sum(axis=1) * rows - (true * predicted).sum(axis=1)
     return np.asarray(np.divide(above, np.sqrt(spread), out=np.zeros_like(above), where=spread > 0))
 
 
 def _by_class(weights: Array, labels: Array, predictions: Array) -> tuple[Array, Array, Array]:
     """Returns correct, predicted and true rows by class: (draws, classes) each."""
     classes = np.arange(max(2, int(max(labels.max(), predictions.max())) + 1))
-    true, said = labels[:, None] == classes, predictions[:, None] == classes
-    return weights @ (true & said), weights @ said, weights @ true
+    true, predicted = labels[:, None] == classes, predictions[:, None] == classes
+    return weights @ (true & predicted), weights @ predicted, weights @ true
 
 
 def _mse(weights: Array, labels: Array, predictions: Array) -> Array:

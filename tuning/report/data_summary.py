@@ -1,4 +1,4 @@
-"""What the data of an experiment came to, as lines of text: for `tunefleet validate` and the header of a run."""
+"""Formats the summary of an experiment's data as lines, for `tunefleet validate` and the header of a run."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from tuning.spec.models import ExperimentSpec
 
 SHOWN_CLASSES, SHOWN_FILES = 8, 6
 WIDTH = 118  # characters of a line
-MOST_ROWS = 2000  # of each split that `validate` tokenises: a second's work
+MOST_ROWS = 2000  # rows of each split that `validate` tokenises, which takes a second
 
 
 def local_summary(spec: ExperimentSpec) -> DataSummary | None:
-    """Returns what can be told of the data on this machine without a network.
+    """Summarises the data as far as this machine can read them without a network.
 
-    The rows where they are local, their tokens where the model's folder is; None where the rows are not, or the
-    trainable reads its own.
+    It covers the rows if they are local, and their tokens if the model is, too. None if the rows are not local, or the
+    trainable reads its own data.
 
     Raises:
-        TaskError, ModelError: the rows, or the model's tokenizer, cannot be used.
+        TaskError: the rows cannot be used.
+        ModelError: the model's tokenizer cannot be used.
     """
     if spec.trainable != "finetune" or find_task(spec.task).options(spec.data).hub is not None:
         return None
@@ -40,7 +41,7 @@ def local_summary(spec: ExperimentSpec) -> DataSummary | None:
 
 
 def smallest_max_length(spec: ExperimentSpec) -> int | None:
-    """The least number of tokens per row that any trial may cut to; None: the default."""
+    """Returns the smallest `data.max_length` that a trial may have, in tokens; None: the default."""
     fixed = spec.fixed.get("data.max_length", spec.data.max_length)
     spaces = (spec.space_of(strategy).root.get("data.max_length") for strategy in spec.strategies)
     stated = [value for space in spaces if space is not None for _, value in space.stated()]
@@ -49,11 +50,11 @@ def smallest_max_length(spec: ExperimentSpec) -> int | None:
 
 
 def data_lines(summary: DataSummary, metric: str) -> Iterator[str]:
-    """The block, line by line: where the rows are from, each split, what was left out, how texts become tokens, and
-    what is suspicious.
+    """Yields lines about the data: source, splits, rows that were left out, tokenizer, warnings.
 
     Args:
-        metric: the objective's; of which class f1 is, is told where it is that.
+        summary: of the data.
+        metric: of the objective; for f1 a line names its class.
     """
     source, files = _short(summary.source), [_short_file(file, summary.source) for file in summary.files]
     if [file.path for file in files] == [source]:
@@ -73,7 +74,7 @@ def data_lines(summary: DataSummary, metric: str) -> Iterator[str]:
     for line in shared_in_words(summary):
         yield f"  {line}"
     if summary.positive is not None and metric == "f1":
-        yield f"  f1 is that of the class {summary.positive!r}; data.positive names another"
+        yield f"  f1 is that of the class {summary.positive!r}; set data.positive for another"
     if how := tokenizer_in_words(summary):
         yield f"  {how}"
     for warning in warnings_of(summary):
@@ -81,7 +82,7 @@ def data_lines(summary: DataSummary, metric: str) -> Iterator[str]:
 
 
 def labels_in_words(split: SplitSummary) -> str:
-    """The classes with their rows, or the range of the numbers."""
+    """Formats the classes with their numbers of rows, or the range of the values."""
     if split.value_range is not None:
         low, mean, high = split.value_range
         return f"{low:g} to {high:g}, mean {mean:.4g}"
@@ -91,7 +92,12 @@ def labels_in_words(split: SplitSummary) -> str:
 
 
 def tokens_in_words(tokens: TokenSummary, rows: int) -> str:
-    """Says how long the texts of a split of `rows` rows are, and what of them is cut."""
+    """Formats the lengths of texts in tokens, and how many are cut.
+
+    Args:
+        tokens: of one split.
+        rows: number of rows of the split.
+    """
     of = "" if tokens.rows == rows else f" (of its first {tokens.rows:,} rows)"
     length = f"median {tokens.median:,} tokens, longest {tokens.longest:,}{of}"
     if not tokens.cut_rows:
@@ -102,35 +108,34 @@ def tokens_in_words(tokens: TokenSummary, rows: int) -> str:
 
 
 def left_out(summary: DataSummary) -> str:
-    """Rows that stand in no split, and why; empty where there are none."""
+    """Formats which rows are in no split, and why; empty if all are."""
     return "; ".join(_left_out(summary))
 
 
 def _left_out(summary: DataSummary) -> list[str]:
-    counts = ((summary.duplicates, "with a text that stands in the data already"), (summary.empty, "without a text"))
-    told = [f"{counted(rows, 'row')} {why}" for rows, why in counts if rows]
+    counts = ((summary.duplicates, "with a text that is a duplicate"), (summary.empty, "without a text"))
+    found = [f"{counted(rows, 'row')} {why}" for rows, why in counts if rows]
     for split, rows in summary.unlabelled.items():
         instead = f": test rows are from {summary.instead}" if split == "test" else ""
-        told.append(f"{counted(rows, 'row')} of {split} without labels{instead}")
-    return told
+        found.append(f"{counted(rows, 'row')} of {split} without labels{instead}")
+    return found
 
 
 def shared_in_words(summary: DataSummary) -> Iterator[str]:
-    """What two splits have in common besides what was left out: texts that are nearly the same, and groups; and whether
-    the search seeds share the splits."""
+    """Yields lines about near-duplicates and groups in two splits, and about splits that differ between seeds."""
     if summary.cuts > 1:
-        cut = "its own cut into train and validation (told: the first)"
+        cut = "its own cut into train and validation (shown: the first)"
         yield f"each of {summary.cuts} search seeds has {cut}, and all have this test split"
     if near := summary.near_duplicates:
-        told = " and ".join(f"{counted(rows, 'row')} of {name}" for name, rows in near.items())
-        yield f"near-duplicates: {told} as in another split but for case, punctuation or white space (kept)"
+        where = " and ".join(f"{counted(rows, 'row')} of {name}" for name, rows in near.items())
+        yield f"near-duplicates: {where} as in another split but for case, punctuation or white space (kept)"
     if summary.group is not None:
         shared = f"{summary.shared_groups:,} in two splits" if summary.shared_groups else "none in two splits"
         yield f"groups: {summary.groups:,} of {summary.group}, {shared}"
 
 
 def tokenizer_in_words(summary: DataSummary) -> str | None:
-    """The vocabulary and the padding; None where no tokenizer is known yet."""
+    """Formats vocabulary and padding of the tokenizer; None if it is not known yet."""
     how = summary.tokenizer
     if how is None:
         return None
@@ -141,7 +146,7 @@ def tokenizer_in_words(summary: DataSummary) -> str | None:
 
 
 def file_in_words(file: FileRead) -> str:
-    """A file and how it was read."""
+    """Formats a file and how it was read."""
     quotes = {True: "quoted", False: "without quoting", None: None}[file.quoted]
     separator = None if file.separator is None else f"separator {SEPARATORS.get(file.separator, file.separator)}"
     how = ", ".join(part for part in (file.encoding, separator, quotes, file.shape) if part)
@@ -150,13 +155,13 @@ def file_in_words(file: FileRead) -> str:
 
 
 def _short_file(file: FileRead, source: str) -> FileRead:
-    """With its path as from the folder that is the source, where it lies there."""
+    """Returns the file with a path relative to the source folder, if it is inside."""
     below = os.path.relpath(file.path, source) if os.path.isdir(source) else ".."
     return file.model_copy(update={"path": _short(file.path) if below.startswith("..") else below})
 
 
 def _short(place: str) -> str:
-    """A path as a person would write it here: without `..`, and without this folder in front."""
+    """Returns the shortest form of a path: without `..`, and relative to the working directory if that is shorter."""
     if not Path(place).is_absolute():
         return place
     plain = os.path.normpath(place)

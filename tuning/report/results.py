@@ -1,4 +1,4 @@
-"""Every trial of an experiment, as text or JSON: `tunefleet results`."""
+"""Formats every trial of an experiment as text or JSON, for `tunefleet results`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from tuning.report.status import study_status
 
 
 def results_json(outcome: ExperimentOutcome) -> str:
-    """`tunefleet results --json`: the schema of `ExperimentOutcome.to_json`."""
+    """Formats an outcome as JSON, with the schema of `ExperimentOutcome.to_json`."""
     return json.dumps(outcome.to_json(), indent=2, allow_nan=False)
 
 
 def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None, *, driver: bool | None = None) -> None:
-    """Prints every trial of every study: state, epochs, best score, params at the start, error.
+    """Prints every trial of every study: state, epochs, best score, first hyperparameters, exploits, error.
 
     Args:
-        driver: whether a driver runs the experiment now; None: nobody can tell.
+        outcome: of the experiment.
+        file: to print to; default: stdout.
+        driver: True if a driver runs the experiment now; None: unknown.
     """
     console = console_for(file)
     for study in outcome.studies:
@@ -33,11 +35,11 @@ def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None, *, dr
         for trial in study.trials:
             best = trial.best_report(study.metric, study.mode)
             score = "-" if best is None else f"{best.metrics[study.metric]:.4f} @ {best.epoch:g}"
-            told = format_params(trial.params)
-            told += "".join(f"\n{_shown_exploit(study, exploit)}" for exploit in trial.lineage)
+            details = format_params(trial.params)
+            details += "".join(f"\n{_shown_exploit(study, exploit)}" for exploit in trial.lineage)
             if trial.state is TrialState.FAILED:
-                told += f"\n{trial.error}"
-            table.add_row(trial.name, trial.state.value, f"{trial.epochs_trained:g}", score, told)
+                details += f"\n{trial.error}"
+            table.add_row(trial.name, trial.state.value, f"{trial.epochs_trained:g}", score, details)
         console.print(table)
 
 

@@ -1,6 +1,6 @@
-"""Where a study or an experiment stands: running, interrupted, failed or finished.
+"""The status of a study or experiment: running, interrupted, failed or finished.
 
-A record alone cannot tell a study that runs from one that was killed: only a driver's lock can.
+The records of a running study and of a killed one look the same; only the lock of a driver distinguishes them.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from tuning.run_folder.files import LOCK_FILE
 
 
 class Status(StrEnum):
-    """What people are told of a study or an experiment."""
+    """The status of a study or experiment, as commands print it."""
 
     RUNNING = "running"  # a driver holds the experiment's lock
-    INTERRUPTED = "interrupted"  # nobody runs it, and something is left to do; `tunefleet resume` goes on
+    INTERRUPTED = "interrupted"  # no driver runs it and it is not finished; `tunefleet resume` continues it
     FAILED = "failed"  # every trial of a study has failed
     FINISHED = "finished"
-    UNFINISHED = "unfinished"  # running or interrupted: its run folder is not here, so nobody can tell
+    UNFINISHED = "unfinished"  # running or interrupted; unknown, since its run folder is on another machine
 
 
 class RecordedStudy(Protocol):
-    """A study as it is recorded, whole or in a few figures."""
+    """A recorded study: its outcome or its summary."""
 
     @property
     def state(self) -> StudyState:
-        """Running also where its driver was killed."""
+        """RUNNING also if its driver was killed."""
 
     @property
     def all_failed(self) -> bool:
@@ -39,10 +39,10 @@ class RecordedStudy(Protocol):
 
 
 def has_driver(folder: Path) -> bool:
-    """True if a driver of this machine, or one that shares its lock, runs the experiment of that run folder now.
+    """Returns True if a driver that shares this machine's locks runs the experiment of a run folder now.
 
-    Nothing is waited for, and nothing written. The lock is tried only where a driver has left its name: one that has
-    ended by itself has wiped it out.
+    It neither waits nor writes. The lock is tried only if the lock file names a driver, which a driver that ended by
+    itself has removed.
     """
     try:
         with (folder / LOCK_FILE).open("rb") as file:
@@ -51,27 +51,29 @@ def has_driver(folder: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # there is none, or its disk has no locks
+    except OSError:  # there is no file, or the disk has no locks
         return False
     return False
 
 
 def find_driver(folder: Path, storage: str) -> bool | None:
-    """True if a driver runs the experiment of that run folder now; None where nobody can tell.
+    """Returns True if a driver runs the experiment of a run folder now; None if that is unknown.
 
-    Nobody can of a run in a bucket that no driver of this machine runs: another machine's may.
+    It is unknown for a run in a bucket without a driver on this machine: another machine may run it.
 
     Args:
-        storage: where the run folders are.
+        folder: the run folder.
+        storage: path or URI that holds the run folders.
     """
     return has_driver(folder) or (None if is_uri(storage) else False)
 
 
 def study_status(study: RecordedStudy, driver: bool | None) -> Status:
-    """Tells where a study stands.
+    """Returns the status of a study.
 
     Args:
-        driver: whether a driver runs its experiment now; None: nobody can tell.
+        study: as recorded.
+        driver: True if a driver runs its experiment now; None: unknown.
     """
     ended = study.state is StudyState.FINISHED
     if study.all_failed and (ended or not driver):
@@ -80,11 +82,11 @@ def study_status(study: RecordedStudy, driver: bool | None) -> Status:
 
 
 def experiment_status(studies: Iterable[RecordedStudy], planned: int, driver: bool | None) -> Status:
-    """Tells where an experiment stands.
+    """Returns the status of an experiment.
 
     Args:
-        studies: those that are recorded.
-        planned: how many its spec asks for.
+        studies: the recorded ones.
+        planned: number of studies in its spec.
         driver: as for `study_status`.
     """
     found = [study_status(study, driver) for study in studies]

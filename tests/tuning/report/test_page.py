@@ -72,10 +72,10 @@ def test_an_anytime_figure_says_where_there_is_no_band_and_no_mean() -> None:
     assert [view.label for view in found.views] == ["all strategies", "regret"]
     assert found.views[0].summary == (
         "Mean best validation accuracy at the end: grid 0.55. No mean: a seed of late has no score. "
-        "No band of grid and late: it takes 3 seeds."
+        "No band of grid and late: it needs 3 seeds."
     )
     same = [study("grid", [trial(0, [make_report(1, 0.5)])], seed=i) for i in range(3)]
-    assert "No band of grid: all seeds had the same curve." in figures(*same)["anytime"].views[0].summary
+    assert "No band of grid: all seeds have the same curve." in figures(*same)["anytime"].views[0].summary
 
 
 def test_confirmed_and_tested_scores_stand_in_the_anytime_figure(content: PageContent) -> None:
@@ -339,7 +339,7 @@ def test_the_page_tells_what_the_data_came_to_and_what_is_suspicious(html: str) 
     none = render_page(
         page_content(ExperimentOutcome("e", "d", (study("grid", [trial(0, [make_report(1, 0.5)])]),)), spec_text())
     )
-    assert "Nothing is recorded of the data" in none
+    assert "No data are recorded" in none
 
 
 def test_hostile_names_cannot_end_the_script_that_holds_them() -> None:

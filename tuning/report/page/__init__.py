@@ -1,5 +1,5 @@
-"""The page: an experiment as one HTML file that opens offline, or live on loopback while the run goes on.
+"""The HTML page of an experiment: one file that opens offline, or a live page on loopback during the run.
 
-Goes in: an `ExperimentOutcome` and the text of its spec. Comes out: HTML. Each file of figures computes an info tuple
-(pure, tested), then draws it with Plotly or Optuna; `document` puts sections around them, `live` serves them.
+Input is an `ExperimentOutcome` and the text of its spec; output is HTML. Each module of figures computes an info tuple
+(pure, tested) and then draws it with Plotly or Optuna. `document` assembles the sections, `live` serves them.
 """

@@ -1,4 +1,4 @@
-"""The page of several experiments: ranks, interquartile means, profiles and chances over tasks."""
+"""Renders the page of several experiments: ranks, interquartile means, performance profiles and pairs over tasks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tuning.report.page.figure import DASHES, PALETTE, DataTable, Figure, View, 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
 
-SEVERAL = "all tasks"  # the one view of each figure
+SEVERAL = "all tasks"  # the only view of each figure
 NO_SCALE = "all strategies have the same mean in each task."
 
 
 class LineStyle(NamedTuple):
-    """How a strategy is drawn, the same in every figure."""
+    """Colour and dash of a strategy, the same in every figure."""
 
     colour: str
     dash: str
 
 
 def across_content(across: Across) -> PageContent:
-    """The body and the figures."""
+    """Renders the body and the figures."""
     figures = across_figures(across)
     body = (
         template_environment()
@@ -48,7 +48,7 @@ def across_content(across: Across) -> PageContent:
 
 
 def across_figures(across: Across) -> list[Figure]:
-    """Every figure of the page, those without data too."""
+    """Returns every figure of the page, including those without data."""
     looks = {
         name: LineStyle(PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)])
         for place, name in enumerate(across.strategies)
@@ -62,7 +62,7 @@ def across_figures(across: Across) -> list[Figure]:
 
 
 def strategy_table(across: Across) -> DataTable:
-    """A row per strategy, the best mean rank first."""
+    """Returns a row per strategy, the best mean rank first."""
     return DataTable(
         ("strategy", "mean rank", "tasks in which it is best", "interquartile mean", "95 % interval", "device-seconds"),
         tuple((r.strategy, r.rank, r.best_in, r.middle, _interval(r), r.device_seconds) for r in across.rows),
@@ -70,7 +70,7 @@ def strategy_table(across: Across) -> DataTable:
 
 
 def task_table(across: Across) -> DataTable:
-    """A row per task and strategy."""
+    """Returns a row per task and strategy."""
     return DataTable(
         ("task", "strategy", "metric", "better", "test, mean", "rank", "normalised", "seeds", "device-seconds"),
         tuple(
@@ -92,7 +92,7 @@ def task_table(across: Across) -> DataTable:
 
 
 def across_pair_table(across: Across) -> DataTable:
-    """A row per pair of strategies."""
+    """Returns a row per pair of strategies."""
     columns = ("pair", "tasks won", "tasks lost", "P(first better)", "95 % interval", "p", "p, corrected", "shown")
     return DataTable(
         columns,
@@ -140,13 +140,13 @@ def _ranks(across: Across, looks: Mapping[str, LineStyle]) -> Figure:
         )
     drawing.update_xaxes(title="rank (1 is the best)")
     _strategies_down(drawing)
-    told = join_names([f"{row.strategy} {row.rank:.2f}" for row in across.rows])
+    means = join_names([f"{row.strategy} {row.rank:.2f}" for row in across.rows])
     return Figure(
         id="ranks",
         title="Ranks over tasks",
         about="A row per strategy. Circles: its rank in each task, by the mean test score; ties share their mean. "
         "Diamond: the mean over tasks.",
-        views=(View(SEVERAL, f"Mean ranks: {told}.", plotly_json(drawing, height=150 + 34 * len(across.rows))),),
+        views=(View(SEVERAL, f"Mean ranks: {means}.", plotly_json(drawing, height=150 + 34 * len(across.rows))),),
         table=DataTable(
             ("strategy", "task", "rank"),
             tuple((name, t.experiment, t.ranks[place]) for t in across.tasks for name, place in places.items()),
@@ -175,9 +175,8 @@ def _profiles(across: Across, looks: Mapping[str, LineStyle]) -> Figure:
     return Figure(
         id="profiles",
         title="Performance profiles",
-        about="The share of searches, over all tasks alike, whose normalised score is above the one on the axis: the "
-        "higher line is the better strategy there. Band: 95 % of what other seeds on these tasks would give, point by "
-        "point.",
+        about="The share of searches whose normalised score is above the one on the axis, as the mean over tasks: the "
+        "higher line is the better strategy there. Band: pointwise 95 % interval for other seeds on these tasks.",
         views=(View(SEVERAL, _profile_summary(across), plotly_json(drawing, height=460)),) if across.thresholds else (),
         table=DataTable(
             ("strategy", "normalised score", "share above", "low", "high"),
@@ -195,12 +194,12 @@ def _points(row: AcrossRow, thresholds: Sequence[float]) -> list[tuple[str, floa
 
 def _profile_summary(across: Across) -> str:
     half = across.thresholds.index(0.5) if across.thresholds else 0
-    told = join_names([f"{row.strategy} {100 * row.profile[half]:.0f} %" for row in across.rows if row.profile])
-    return f"Searches with a normalised score above 0.5: {told}."
+    shares = join_names([f"{row.strategy} {100 * row.profile[half]:.0f} %" for row in across.rows if row.profile])
+    return f"Searches with a normalised score above 0.5: {shares}."
 
 
 def _add_band(drawing: Drawing, thresholds: Sequence[float], row: AcrossRow, colour: str) -> None:
-    """Between two invisible lines."""
+    """Adds a filled band between two invisible lines."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     for shares, fill in ((row.profile_low, None), (row.profile_high, "tonexty")):
         if shares:
@@ -222,13 +221,13 @@ def _middles(across: Across, looks: Mapping[str, LineStyle]) -> Figure:
     plot = _with_intervals(
         [(plotly_text(row.strategy), row.middle, row, looks[row.strategy].colour) for row in found], "normalised score"
     )
-    told = join_names([f"{row.strategy} {middle_in_words(row)}" for row in found]) if found else ""
+    means = join_names([f"{row.strategy} {middle_in_words(row)}" for row in found]) if found else ""
     return Figure(
         id="middles",
         title="Interquartile means",
         about="The mean normalised score of each strategy's searches on all tasks, without the best and the worst "
-        "quarter of them. Line: 95 % of what other seeds on these tasks would give.",
-        views=(View(SEVERAL, f"Interquartile means: {told}.", plot),) if found else (),
+        "quarter of them. Line: 95 % interval for other seeds on these tasks.",
+        views=(View(SEVERAL, f"Interquartile means: {means}.", plot),) if found else (),
         table=DataTable(
             ("strategy", "interquartile mean", "low", "high"), tuple((r.strategy, r.middle, *_ends(r)) for r in found)
         ),
@@ -241,16 +240,16 @@ def _chances(across: Across, looks: Mapping[str, LineStyle]) -> Figure:
         (f"{plotly_text(pair.first)}<br>over {plotly_text(pair.second)}", pair.better, pair, looks[pair.first].colour)
         for pair in across.pairs
     ]
-    plot = _with_intervals(rows, "chance that the first is better")
+    plot = _with_intervals(rows, "probability that the first is better")
     plot["layout"]["xaxis"] |= {"range": [-0.02, 1.02], "tickformat": ".0%"}
-    told = join_names([f"{pair.first} over {pair.second} {chance_in_words(pair)}" for pair in across.pairs])
+    chances = join_names([f"{pair.first} over {pair.second} {chance_in_words(pair)}" for pair in across.pairs])
     return Figure(
         id="chances",
-        title="Chance that one search beats another",
-        about="For every two strategies, the chance that a search of the first has a better test score than one of the "
-        "second on the same task: the mean over tasks; ties count half. Line: 95 % of what other seeds on these tasks "
-        "would give; none where all seeds agree.",
-        views=(View(SEVERAL, f"{told}.", plot),),
+        title="Probability of improvement",
+        about="For each pair of strategies, the probability that a search of the first has a better test score than "
+        "one of the second on the same task: the mean over tasks; ties count half. Line: 95 % interval for other seeds "
+        "on these tasks; none if all seeds agree.",
+        views=(View(SEVERAL, f"{chances}.", plot),),
         table=DataTable(
             ("first", "second", "chance", "low", "high"),
             tuple((pair.first, pair.second, pair.better, *_ends(pair)) for pair in across.pairs),
@@ -263,7 +262,7 @@ def _ends(of: AcrossRow | AcrossPair) -> tuple[float | None, float | None]:
 
 
 def _with_intervals(rows: Sequence[tuple[str, float | None, AcrossRow | AcrossPair, str]], axis: str) -> dict[str, Any]:
-    """A row per label: its value, and a line for its interval."""
+    """Draws a row per label, with its value and a line for its interval."""
     import plotly.graph_objects as go
 
     drawing = go.Figure()
@@ -284,5 +283,5 @@ def _with_intervals(rows: Sequence[tuple[str, float | None, AcrossRow | AcrossPa
 
 
 def _strategies_down(drawing: Drawing) -> None:
-    """The first row on top."""
+    """Puts the first row on top."""
     drawing.update_yaxes(type="category", autorange="reversed", automargin=True)

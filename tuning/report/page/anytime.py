@@ -1,5 +1,4 @@
-"""Anytime curves: the best validation score so far over what the study had cost, mean and band over the seeds; and
-regret, how much worse that mean is than the best score of the experiment."""
+"""Draws anytime curves: the best validation score so far over cost, with mean, band and regret over the seeds."""
 
 from __future__ import annotations
 
@@ -17,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class AnytimeInfo(NamedTuple):
-    """One strategy's. Costs at which no mean is known yet are left out."""
+    """The curves of one strategy. Costs without a mean are left out."""
 
     strategy: str
     mean: tuple[tuple[float, float], ...]  # of (device-seconds, score)
-    band: tuple[tuple[float, float, float], ...]  # of (device-seconds, low, high); (): none can be had
+    band: tuple[tuple[float, float, float], ...]  # of (device-seconds, low, high); (): there is none
     regret: tuple[tuple[float, float], ...]  # of (device-seconds, regret)
     regret_band: tuple[tuple[float, float, float], ...]
-    seeds: tuple[tuple[tuple[float, float], ...], ...]  # of each seed with a score: its steps, up to its end
-    confirmed: tuple[tuple[float, float], ...]  # of each confirmed seed: its cost with that, its mean confirmed score
-    tests: tuple[tuple[float, float], ...]  # of each seed with one: the same cost, its test score
+    seeds: tuple[tuple[tuple[float, float], ...], ...]  # per seed with a score: steps up to its end
+    confirmed: tuple[tuple[float, float], ...]  # per confirmed seed: total cost, mean confirmed score
+    tests: tuple[tuple[float, float], ...]  # per tested seed: total cost, test score
 
 
 def anytime_figure(comparison: Comparison, colours: Mapping[str, str], dashes: Mapping[str, str]) -> Figure:
-    """Two drawings with a line and a band per strategy, each in its colour and dash."""
+    """Returns the figure with a view of scores and one of regret, a line and a band per strategy."""
     found = [anytime_info(row.anytime) for row in comparison.rows]
     drawn = [info for info in found if info.seeds]
     metric, better = comparison.metric, "higher" if comparison.mode == "max" else "lower"
@@ -40,15 +39,15 @@ def anytime_figure(comparison: Comparison, colours: Mapping[str, str], dashes: M
     return Figure(
         id="anytime",
         title="Best so far over cost",
-        about=f"The best validation {metric} so far ({better} is better) over what a study had cost by then: starts, "
-        "idle slots and what an interruption made it compute again included, the time in which it stood still not. "
-        "Thick line: mean over the seeds, from where each has a score. Band: in 95 % of experiments it holds the "
-        f"whole line that endless seeds would have, at all costs at once; it takes {FEWEST} seeds, and of few it is "
-        "wide. Two strategies whose bands overlap may differ all the same: the verdict compares them in pairs. Thin "
-        "lines: the seeds; where one ends, its search ended. Circle: the mean score of a seed's confirmed "
-        "configuration, trained again; diamond: its test score; both at what search and confirmation cost. "
-        "Regret: how much worse the mean is than the best score of the experiment, at least, for the best there is "
-        "remains unknown.",
+        about=f"The best validation {metric} so far ({better} is better) over the cost of the study so far. The cost "
+        "includes starts, idle slots and recomputed epochs, but not the time of interruptions. "
+        "Thick line: mean over the seeds, from where each has a score. Band: simultaneous 95 % confidence band of the "
+        f"mean; it needs {FEWEST} seeds and is wide for few. "
+        "Two strategies whose bands overlap may still differ: the verdict compares them in pairs. Thin "
+        "lines: the seeds, up to the end of their search. Circle: the mean score of a seed's confirmed "
+        "configuration; diamond: its test score; both at the cost of search and confirmation. "
+        "Regret: how much worse the mean is than the best score of the experiment. The true optimum is unknown, so the "
+        "true regret may be larger.",
         views=tuple(views) if drawn else (),
         table=DataTable(
             ("strategy", "device-seconds", "mean", "low", "high", "regret"),
@@ -59,7 +58,7 @@ def anytime_figure(comparison: Comparison, colours: Mapping[str, str], dashes: M
 
 
 def anytime_info(anytime: AnytimeCurves) -> AnytimeInfo:
-    """What is drawn of one strategy."""
+    """Computes what is drawn of one strategy."""
     points = [point for point in _points(anytime) if point[1] is not None]
     band = [(cost, low, high) for cost, _, low, high, _ in points if low is not None and high is not None]
     means = [(cost, mean) for cost, mean, *_ in points if mean is not None]
@@ -72,7 +71,7 @@ def anytime_info(anytime: AnytimeCurves) -> AnytimeInfo:
         band=tuple(band),
         regret=tuple(regret),
         regret_band=tuple(
-            # The better end of the band has the smaller regret; no regret is below 0.
+            # The better end of the band has the smaller regret. Regret is never negative.
             (c, max(0.0, behind[c] - abs(high - shifts[c])), behind[c] + abs(low - shifts[c]))
             for c, low, high in band
             if c in behind
@@ -111,7 +110,7 @@ def _draw(
                 hoverinfo="skip",
             )
         _add_line(drawing, info, info.mean, colour, dashes[info.strategy])
-        for points, symbol, told in ((info.confirmed, "circle-open", "confirmed"), (info.tests, "diamond", "on test")):
+        for points, symbol, label in ((info.confirmed, "circle-open", "confirmed"), (info.tests, "diamond", "on test")):
             drawing.add_scatter(
                 x=[cost for cost, _ in points],
                 y=[score for _, score in points],
@@ -119,7 +118,7 @@ def _draw(
                 legendgroup=info.strategy,
                 showlegend=False,
                 marker={"symbol": symbol, "size": 9, "color": colour},
-                hovertemplate=f"{plotly_text(info.strategy)}: a seed {told} %{{y:.4f}} for %{{x:,.0f}} device-seconds"
+                hovertemplate=f"{plotly_text(info.strategy)}: a seed {label} %{{y:.4f}} for %{{x:,.0f}} device-seconds"
                 "<extra></extra>",
             )
     drawing.update_xaxes(title="device-seconds", rangemode="tozero")
@@ -144,7 +143,7 @@ def _draw_regret(
 def _add_line(
     drawing: Drawing, info: AnytimeInfo, points: Sequence[tuple[float, float]], colour: str, dash: str
 ) -> None:
-    """With its name in the legend, also where a seed without a score leaves no mean to draw."""
+    """Adds the mean of a strategy, with its name in the legend even if there is no mean to draw."""
     name, seeds = plotly_text(info.strategy), len(info.seeds)
     empty: list[float | None] = [None]
     drawing.add_scatter(
@@ -161,7 +160,7 @@ def _add_line(
 def add_band(
     drawing: Drawing, group: str, band: Sequence[tuple[float, float, float]], colour: str, shape: str = "hv"
 ) -> None:
-    """Of (x, low, high), between two invisible lines; nothing where it is empty."""
+    """Adds a filled band of (x, low, high) between two invisible lines; nothing if it is empty."""
     if not band:
         return
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
@@ -181,8 +180,8 @@ def add_band(
 
 
 def _summary(infos: Sequence[AnytimeInfo], metric: str) -> str:
-    told = [f"{i.strategy} {format_number(i.mean[-1][1])}{_ends(i.band)}" for i in infos if i.mean]
-    found = f"Mean best validation {metric} at the end: {'; '.join(told)}." if told else ""
+    means = [f"{i.strategy} {format_number(i.mean[-1][1])}{_ends(i.band)}" for i in infos if i.mean]
+    found = f"Mean best validation {metric} at the end: {'; '.join(means)}." if means else ""
     if apart := [info.strategy for info in infos if not info.mean]:
         found += f" No mean: a seed of {join_names(apart)} has no score."
     for what, points_of in _MARKED:
@@ -198,8 +197,8 @@ _MARKED: tuple[tuple[str, Callable[[AnytimeInfo], tuple[tuple[float, float], ...
 
 
 def _regret_summary(infos: Sequence[AnytimeInfo], metric: str) -> str:
-    told = [f"{i.strategy} {format_number(i.regret[-1][1])}{_ends(i.regret_band)}" for i in infos if i.regret]
-    return f"Mean regret in validation {metric} at the end: {'; '.join(told)}.{_without_band(infos)}"
+    means = [f"{i.strategy} {format_number(i.regret[-1][1])}{_ends(i.regret_band)}" for i in infos if i.regret]
+    return f"Mean regret in validation {metric} at the end: {'; '.join(means)}.{_without_band(infos)}"
 
 
 def _ends(band: Sequence[tuple[float, float, float]]) -> str:
@@ -208,7 +207,7 @@ def _ends(band: Sequence[tuple[float, float, float]]) -> str:
 
 def _without_band(infos: Sequence[AnytimeInfo]) -> str:
     few = [info.strategy for info in infos if len(info.seeds) < FEWEST]
-    told = f" No band of {join_names(few)}: it takes {FEWEST} seeds." if few else ""
+    text = f" No band of {join_names(few)}: it needs {FEWEST} seeds." if few else ""
     if same := [info.strategy for info in infos if len(info.seeds) >= FEWEST and info.mean and not info.band]:
-        told += f" No band of {join_names(same)}: all seeds had the same curve."
-    return told
+        text += f" No band of {join_names(same)}: all seeds have the same curve."
+    return text

@@ -1,6 +1,6 @@
-"""Seeds and confirmation: what each seed's search found, what its choice scored when it was trained again, and on test.
+"""Draws seeds and confirmations: the best score of each search, the scores of its retrained choice, and the test score.
 
-The search keeps the best of many noisy scores, so that score is too high; by how much is the winner's curse.
+The best of many noisy scores is biased upwards; the difference to the confirmed score is the winner's curse.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ class SeedInfo(NamedTuple):
     seed: int
     searched: float  # the best validation score of the search
     confirmed: tuple[float, ...]  # validation scores of the confirmed configuration, one per training
-    mean: float | None  # of these
-    gap: float | None  # how much too good the search's best looked
+    mean: float | None  # of `confirmed`
+    gap: float | None  # best score of the search minus `mean`, positive if it was too optimistic
     test: float | None
 
 
 def seed_figure(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
-    """One drawing: a row per strategy and seed."""
+    """Returns the figure with a row per strategy and seed."""
     infos = [info for row in comparison.rows for study in row.studies if (info := seed_info(row, study)) is not None]
     return Figure(
         id="seeds",
         title="Found, confirmed, tested",
-        about="A row per strategy and seed of its search: the best validation score that the search saw, those of the "
-        "confirmed configuration trained again with other seeds, and the one look at the test split.",
+        about="A row per strategy and seed: the best validation score of the search, those of the confirmed "
+        "configuration trained again with other seeds, and the test score, which is evaluated once.",
         views=(View("all seeds", _summary(infos), _draw(infos, comparison.metric, colours)),) if infos else (),
         table=DataTable(
             ("strategy", "seed", "searched", "confirmed (mean)", "trainings", "gap", "test"),
@@ -44,7 +44,7 @@ def seed_figure(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
 
 
 def seed_info(row: StrategyRow, study: StudyRow) -> SeedInfo | None:
-    """Of one study; None before the first report."""
+    """Returns the scores of one study; None before the first report."""
     if study.chosen is None:
         return None
     again = study.confirmed
@@ -60,7 +60,7 @@ def seed_info(row: StrategyRow, study: StudyRow) -> SeedInfo | None:
 
 
 def confirmation_table(outcome: ExperimentOutcome) -> DataTable:
-    """Every training of a confirmation."""
+    """Returns a row per training of a confirmation."""
     metric = outcome.studies[0].metric
     return DataTable(
         ("strategy", "seed", "rank", "trial", "training seed", "searched", "validation", "test", "device-s", "error"),
@@ -111,8 +111,8 @@ def _summary(infos: Sequence[SeedInfo]) -> str:
     again = [(info.searched, info.mean, info.gap) for info in infos if info.mean is not None and info.gap is not None]
     if not again:
         return (
-            f"{len(infos)} searches. No configuration was trained again (confirm: in the spec), so by how much the "
-            "search's scores are too good is not known."
+            f"{len(infos)} searches. No configuration was trained again (see confirm: in the spec), so the bias of the "
+            "search's scores is unknown."
         )
     searched, mean, gap = (fmean(column) for column in zip(*again, strict=True))
     return (

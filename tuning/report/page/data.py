@@ -1,4 +1,4 @@
-"""What the data came to, as a table of the page: a row per split."""
+"""Builds the section on the data: a table of the splits, and other facts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuning.report.page.figure import DataTable
 
 
 def data_table(summary: DataSummary) -> DataTable:
-    """A row per split: its rows and labels, and its texts in tokens."""
+    """Returns a row per split: rows, labels, and lengths of texts in tokens."""
     columns = (
         "split",
         "rows",
@@ -43,8 +43,7 @@ def data_table(summary: DataSummary) -> DataTable:
 
 
 def data_facts(summary: DataSummary) -> list[str]:
-    """The other facts about the data, a sentence each: where the rows are from, what was left out, how texts become
-    tokens."""
+    """Returns other facts about the data, a sentence each: source, rows that were left out, tokenizer."""
     facts = [f"rows from {summary.source}", *map(file_in_words, summary.files[:SHOWN_FILES])]
     if len(summary.files) > SHOWN_FILES:
         facts.append(f"and {len(summary.files) - SHOWN_FILES} more files")

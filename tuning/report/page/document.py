@@ -1,4 +1,4 @@
-"""From an outcome to the page: its sections in order, and the one file that holds all of it."""
+"""Renders the page of an experiment: its sections, and the HTML file that contains everything."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SCRIPTS = ("figures.js", "tables.js", "trials.js", "live.js", "start.js")
 
 @dataclass(frozen=True)
 class PageContent:
-    """What changes while a run goes on: the body as HTML, and the figures for the page's script."""
+    """The part of the page that changes during a run: the body as HTML, and the figures for the page's script."""
 
     title: str
     body: str
@@ -48,21 +48,21 @@ class PageContent:
 
     @property
     def version(self) -> str:
-        """16 hex digits that change with the content."""
+        """A hash of the content: 16 hex digits."""
         return hashlib.sha256((self.body + json.dumps(self.figures, sort_keys=True)).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """For the script of a page that is already open."""
+        """Returns the JSON with which the script of an open page updates it."""
         return json.dumps({"version": self.version, "body": self.body, "figures": self.figures}, allow_nan=False)
 
 
 def page_content(outcome: ExperimentOutcome, spec_text: str, *, target: float | None = None) -> PageContent:
-    """The body and the figures.
+    """Renders the body and the figures.
 
     Args:
         outcome: finished or not.
-        spec_text: the resolved spec, as the store has kept it.
-        target: a validation score; what it cost each strategy to reach it is told.
+        spec_text: the resolved spec, as the store recorded it.
+        target: the validation score for which the cost to reach it is shown.
 
     Raises:
         ValueError: the outcome holds no study.
@@ -92,7 +92,7 @@ def page_content(outcome: ExperimentOutcome, spec_text: str, *, target: float | 
 
 
 def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: RecordedSpec) -> list[Figure]:
-    """Every figure of the page, those without data too."""
+    """Returns every figure of the page, including those without data."""
     colour, dash, chosen = colours(outcome), dashes(outcome), winners(comparison)
     return [
         anytime_figure(comparison, colour, dash),
@@ -108,10 +108,11 @@ def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: Record
 
 
 def render_page(content: PageContent, *, live: bool = False) -> str:
-    """The whole page as one HTML file that asks nothing of any network.
+    """Renders the whole page as one HTML file that needs no network.
 
     Args:
-        live: it asks the server that it came from for newer content, and for nothing else.
+        content: its body and figures.
+        live: True for a page that requests newer content from its server.
     """
     plotly, script = _plotly(), _script()
     return (
@@ -145,13 +146,13 @@ def _tables(outcome: ExperimentOutcome, comparison: Comparison) -> dict[str, Dat
 
 
 def _in_script(value: Any) -> str:
-    """JSON for a script element, which ends at the first `</script`, whatever that stands in."""
+    """Formats JSON for a script element, which would end at the first `</script` in it."""
     text = json.dumps(value, allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def finite_json(value: Any) -> Any:
-    """NaN and infinity as null: JSON has no word for them."""
+    """Replaces NaN and infinity by None: JSON has no such numbers."""
     if isinstance(value, Mapping):
         return {key: finite_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -160,7 +161,7 @@ def finite_json(value: Any) -> Any:
 
 
 def _digest(script: str) -> str:
-    """As a Content-Security-Policy names the one script that may run."""
+    """Returns the hash by which a Content-Security-Policy allows a script."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
@@ -182,7 +183,7 @@ def _part(name: str) -> str:
 
 @cache
 def template_environment() -> Environment:
-    """Of the page's templates."""
+    """Returns the Jinja environment of the page's templates."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("tuning.report.page", "parts")

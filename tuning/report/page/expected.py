@@ -1,4 +1,4 @@
-"""The expected best score of smaller random searches, predicted from the one that was run."""
+"""Draws the expected best score of smaller random searches, estimated from the one that was run."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ BY_TRIALS, BY_COST = "over trials", "over device-seconds"
 
 
 def expected_figure(comparison: Comparison, colours: Mapping[str, str], dashes: Mapping[str, str]) -> Figure:
-    """Two drawings, over trials and over device-seconds, with a line and a band per random search."""
+    """Returns the figure with a view over trials and one over device-seconds, a line and a band per random search."""
     found, metric = comparison.expected, comparison.metric
     summary = _summary(found, metric)
     return Figure(
         id="expected",
-        title="What a smaller random search would have found",
-        about=f"The expected best validation {metric} of a random search of so many trials, on average over all "
-        "subsets of the trials of each seed (Dodge et al. 2019; the unbiased estimator of Tang et al. 2020). What "
-        "another strategy found for the same cost can be held against it; whether it is better on test, the verdict "
-        "says. Band: meant to hold for all numbers of trials at once in 95 % of experiments, if other "
-        "configurations were drawn (of simulated ones in 90 to 98 %); it ends at half of the trials, for beyond there "
-        "is no band to be trusted. A trial costs what one "
-        "took on average, starts and idle slots included.",
+        title="Expected best of smaller random searches",
+        about=f"The expected best validation {metric} of a random search with that number of trials: the mean over all "
+        "subsets of the trials of each seed (Dodge et al. 2019; the unbiased estimator of Tang et al. 2020). Compare "
+        "it with what another strategy found for the same cost; the verdict compares test scores. "
+        "Band: simultaneous 95 % band for other draws of configurations (90 to 98 % in simulations); it ends at half "
+        "of the trials, since it is not reliable beyond. A trial costs the average of the search, including starts and "
+        "idle slots.",
         views=tuple(
             View(label, summary, _draw(found, metric, label, colours, dashes)) for label in (BY_TRIALS, BY_COST)
         )
@@ -70,16 +69,16 @@ def _draw(
 
 
 def _summary(found: Sequence[ExpectedBest], metric: str) -> str:
-    return " ".join(f"Expected best validation {metric} of {one.strategy}: {_told(one)}" for one in found)
+    return " ".join(f"Expected best validation {metric} of {one.strategy}: {_one_summary(one)}" for one in found)
 
 
-def _told(one: ExpectedBest) -> str:
-    """At one trial, at half of them and at all, and what was left out."""
+def _one_summary(one: ExpectedBest) -> str:
+    """Describes the curve at its first trial, half of the trials and all, and the trials that do not count."""
     places = sorted({0, max(0, one.trials[-1] // 2 - one.trials[0]), len(one.trials) - 1})
-    told = [f"{format_number(one.expected[p])}{_band(one, p)} of {counted(one.trials[p], 'trial')}" for p in places]
+    values = [f"{format_number(one.expected[p])}{_band(one, p)} of {counted(one.trials[p], 'trial')}" for p in places]
     left = f" {counted(one.failed, 'trial')} failed and count as worse than any." if one.failed else ""
-    cut = f" {counted(one.cut_off, 'trial')} did not end and count for nothing." if one.cut_off else ""
-    return f"{', '.join(told)}.{left}{cut}"
+    cut = f" {counted(one.cut_off, 'trial')} did not end and are not counted." if one.cut_off else ""
+    return f"{', '.join(values)}.{left}{cut}"
 
 
 def _band(one: ExpectedBest, place: int) -> str:

@@ -1,7 +1,7 @@
-"""What a figure of the page is: drawings, the same in words, and the table of the numbers behind it.
+"""The parts of a figure on the page: drawings, their descriptions in words, and a table of the numbers.
 
-Plotly draws on the reader's machine; here a drawing is Plotly's JSON without colours of text, grid and ground, which
-the page takes from its light, dark or printed style.
+The browser draws them with Plotly. A drawing is Plotly's JSON without colours of text, grid and background, which the
+page takes from its light, dark or print style.
 """
 
 from __future__ import annotations
@@ -22,57 +22,61 @@ if TYPE_CHECKING:
 
 Cell = str | float | int | None
 
-# Each has a contrast of at least 3:1 on the light and on the dark ground (WCAG 2.2, 1.4.11), so that one drawing serves
-# both. No figure tells by colour alone: dashes, symbols or labels say the same.
+# Each colour has a contrast of at least 3:1 on the light and the dark background (WCAG 2.2, 1.4.11), so one drawing
+# serves both. No figure relies on colour alone: dashes, symbols or labels show the same.
 PALETTE = ("#0b7dda", "#c4601d", "#2b8a57", "#9a5bd0", "#b8487c", "#857a14", "#00869a", "#c9485b")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-ALL = "all strategies"  # the view that shows every strategy together
-WINNER = "#c4601d"  # the colour of the winner's line, which is also the thickest
-# From the worst score to the best: no end fades into either ground, as those of the usual scales do.
+ALL = "all strategies"  # the view of all strategies together
+WINNER = "#c4601d"  # colour of the winner's line, which is also thicker
+# From the worst score to the best. Unlike in usual scales, no end fades into either background.
 SCALE = ((0.0, "#c4601d"), (0.5, "#80808c"), (1.0, "#0b7dda"))
 STATE_COLOURS = {"completed": "#2b8a57", "stopped": "#857a14", "failed": "#c9485b", "running": "#0b7dda"}
 
 
 class DataTable(NamedTuple):
-    """Rows of numbers and texts; also what the CSV of a figure holds."""
+    """A table of numbers and texts, and the content of a figure's CSV."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    marked: int | None = None  # the index of the row that is marked as the winner's
+    marked: int | None = None  # index of the row that is marked as the winner's
 
 
 EMPTY = DataTable((), ())
 
 
 class View(NamedTuple):
-    """One drawing of a figure; the reader picks one where there are several."""
+    """One drawing of a figure. If there are several, the reader selects one."""
 
     label: str
-    summary: str  # what is to be seen, in words: read aloud in place of the drawing
+    summary: str  # the drawing in words, for screen readers
     plot: Mapping[str, Any]  # `data` and `layout` of Plotly
-    width: int = 0  # CSS pixels that it needs at least; where there are fewer it scrolls in its place
+    width: int = 0  # minimum in CSS pixels; in less space the drawing scrolls
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its views, or why there is none."""
+    """A figure with its views, or the reason why it is not shown."""
 
     id: str
     title: str
     about: str  # how to read it
     views: tuple[View, ...] = ()
     table: DataTable = EMPTY
-    missing: str | None = None  # why it is not shown
+    missing: str | None = None  # why it is not shown; None: it is
 
     def to_json(self) -> dict[str, Any]:
-        """What the page's script needs to draw it."""
+        """Returns the JSON from which the page's script draws the figure."""
         views = [view._asdict() for view in self.views]
         return {"title": self.title, "views": views, "columns": self.table.columns, "rows": self.table.rows}
 
 
 def plotly_json(drawing: Drawing, *, height: int) -> dict[str, Any]:
-    """Plotly's JSON of `drawing`, `height` CSS pixels high, as wide as its place, with everything of the page's style
-    taken out."""
+    """Converts a drawing to Plotly's JSON, without the parts that belong to the page's style.
+
+    Args:
+        drawing: a Plotly figure.
+        height: in CSS pixels; the width follows the page.
+    """
     drawing.update_layout(height=height, title=None, template=None)
     plot: dict[str, Any] = json.loads(drawing.to_json())
     layout = plot["layout"]
@@ -85,24 +89,24 @@ def plotly_json(drawing: Drawing, *, height: int) -> dict[str, Any]:
 
 
 def colours(outcome: ExperimentOutcome) -> dict[str, str]:
-    """A colour per strategy, the same in every figure."""
+    """Returns a colour per strategy, the same in every figure."""
     names = dict.fromkeys(study.strategy for study in outcome.studies)
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)}
 
 
 def dashes(outcome: ExperimentOutcome) -> dict[str, str]:
-    """A dash per strategy, for whoever cannot tell the colours."""
+    """Returns a dash per strategy, for readers who cannot distinguish the colours."""
     names = dict.fromkeys(study.strategy for study in outcome.studies)
     return {name: DASHES[index % len(DASHES)] for index, name in enumerate(names)}
 
 
 def plotly_text(text: object) -> str:
-    """`text` for a label or a hover box: Plotly reads a little HTML in both."""
+    """Escapes a text for a label or hover box, since Plotly interprets some HTML there."""
     return html.escape(str(text), quote=False)
 
 
 def format_number(value: float | None) -> str:
-    """As the page writes numbers: whole ones with thousands, others with four digits."""
+    """Formats a number for the page: integers with thousands separators, others with four digits."""
     if value is None or not math.isfinite(value):
         return "–"
     if float(value).is_integer() and abs(value) < 1e15:
@@ -111,18 +115,18 @@ def format_number(value: float | None) -> str:
 
 
 def wants_log(values: Sequence[Value]) -> bool:
-    """True if an axis of these is better read in powers of ten: positive numbers over more than a factor of 20."""
+    """Returns True if an axis of these values should be logarithmic: positive, over more than a factor of 20."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     return len(numbers) == len(values) > 0 and min(numbers) > 0 and max(numbers) > 20 * min(numbers)
 
 
 def table_cell(value: Value) -> Cell:
-    """A hyperparameter's value in a table."""
+    """Formats a hyperparameter for a table."""
     return str(value).lower() if isinstance(value, bool) else value
 
 
 def format_value(value: Value) -> str:
-    """A hyperparameter's value in a sentence."""
+    """Formats a hyperparameter for a sentence."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return format_number(value)
     return str(table_cell(value))

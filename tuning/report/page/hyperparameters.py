@@ -1,4 +1,4 @@
-"""Which values did well: parallel coordinates, importances and slices, strategy by strategy and all together."""
+"""Draws hyperparameters against scores: parallel coordinates, importances and slices, per strategy and together."""
 
 from __future__ import annotations
 
@@ -31,47 +31,49 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from plotly.graph_objects import Figure as Drawing
 
-FEWEST = 2  # trials of a parallel-coordinates plot or a slice
+FEWEST = 2  # trials that a parallel-coordinates plot or slice needs
 COLUMN = 240  # CSS pixels of one axis or slice
-MISSING, NOT_APPLICABLE = "None", "n/a"  # as Optuna calls a value that a trial has not got, and as the page does
+MISSING, NOT_APPLICABLE = "None", "n/a"  # a missing value in Optuna's plots, and on the page
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 WINNERS_WIDTH = 5  # CSS pixels of the winner's line; the others' are 1.2
 
 
 class Group(NamedTuple):
-    """The trials that one view shows."""
+    """The trials of one view."""
 
     trials: list[ScoredTrial]
     study: Study  # the same trials, in the same order
     winner: TrialKey | None
-    left_out: int  # failed trials with a score
+    left_out: int  # number of failed trials with a score
 
     @property
     def params(self) -> list[str]:
-        """The hyperparameters that some of its trials have, sorted."""
+        """The hyperparameters of its trials, sorted."""
         return sorted({param for trial in self.trials for param in trial.params})
 
     @property
     def axes(self) -> list[str]:
-        """The names of the study's values, as Optuna draws them from left to right."""
+        """The names of the axes, in Optuna's order from left to right."""
         return sorted({param for trial in self.study.trials for param in trial.params})
 
     def summary(self, name: str, metric: str) -> str:
-        """The view in words."""
+        """Describes the view in words."""
         scores = [trial.score for trial in self.trials]
-        told = f"{name}: {len(scores)} trials over {join_names(self.params)}; "
-        told += f"{metric} from {format_number(min(scores))} to {format_number(max(scores))}."
+        text = f"{name}: {len(scores)} trials over {join_names(self.params)}; "
+        text += f"{metric} from {format_number(min(scores))} to {format_number(max(scores))}."
         best = next((trial for trial in self.trials if trial.key == self.winner), None)
         if best is not None:
-            told += f" Winner: trial {best.trial} of {best.strategy}, seed {best.seed}, {format_number(best.score)}."
-        return told + not_drawn(self.left_out, "the table of trials has them")
+            text += f" Winner: trial {best.trial} of {best.strategy}, seed {best.seed}, {format_number(best.score)}."
+        return text + not_drawn(self.left_out, "the table of trials has them")
 
 
 def hyperparameter_figures(
     outcome: ExperimentOutcome, spec: RecordedSpec, chosen: Winners, colours: Mapping[str, str]
 ) -> list[Figure]:
-    """Parallel coordinates, importances and slices: a view of all strategies where there are several, and one per
-    strategy, its seeds together."""
+    """Returns the figures of parallel coordinates, importances and slices.
+
+    Each has a view per strategy, with all its seeds, and one of all strategies if there are several.
+    """
     metric = outcome.studies[0].metric
     groups = _groups(outcome, spec, chosen)
     searched = {name: group.trials for name, group in groups.items() if name != ALL}
@@ -101,7 +103,7 @@ def hyperparameter_figures(
             "Parallel coordinates",
             "Each line is a trial; it crosses each axis at the value in force when the trial reached its best score. "
             "The thickest is the winner's.",
-            views(parallel, 2),  # and one that tells the strategies apart
+            views(parallel, 2),  # one more axis for the strategy
             table,
             missing,
         ),
@@ -118,7 +120,7 @@ def hyperparameter_figures(
 
 
 def _groups(outcome: ExperimentOutcome, spec: RecordedSpec, chosen: Winners) -> dict[str, Group]:
-    """The views by label: all strategies first."""
+    """Returns the views by label, all strategies first."""
     apart, mode = failed_apart(outcome, chosen), outcome.studies[0].mode
     found: dict[str, Group] = {}
     for name in dict.fromkeys(study.strategy for study in outcome.studies):
@@ -133,7 +135,7 @@ def _groups(outcome: ExperimentOutcome, spec: RecordedSpec, chosen: Winners) -> 
 
 
 def _parallel(group: Group, metric: str) -> Drawing:
-    """Optuna's blues are for white paper: the best end of its scale is not seen on a dark one."""
+    """Draws parallel coordinates with our colour scale: the best end of Optuna's scale is invisible on a dark page."""
     from optuna.study import StudyDirection
     from optuna.visualization import plot_parallel_coordinate
     from plotly.colors import sample_colorscale
@@ -147,7 +149,7 @@ def _parallel(group: Group, metric: str) -> Drawing:
     for trace in others:
         if trace.marker.colorscale is not None:
             trace.marker.colorscale = SCALE
-    _say_what_is_missing(drawing, group)
+    _label_missing_values(drawing, group)
     winner = next((i for i, trial in enumerate(_as_drawn(group)) if trial.key == group.winner), None)
     if winner is not None and len(lines) == len(group.trials):
         lines[winner].update(line={"width": WINNERS_WIDTH}, opacity=1.0)
@@ -158,7 +160,7 @@ def _parallel(group: Group, metric: str) -> Drawing:
 
 
 def _as_drawn(group: Group) -> list[ScoredTrial]:
-    """The trials in the order of Optuna's lines: by choices among numbers, then as they are."""
+    """Returns the trials in the order of Optuna's lines: sorted by numeric choices, otherwise unchanged."""
     from optuna.distributions import CategoricalDistribution
 
     def by_choice(pair: tuple[ScoredTrial, FrozenTrial]) -> list[float]:
@@ -175,8 +177,8 @@ def _as_drawn(group: Group) -> list[ScoredTrial]:
     return [trial for trial, _ in sorted(zip(group.trials, study, strict=True), key=by_choice)]
 
 
-def _say_what_is_missing(drawing: Drawing, group: Group) -> None:
-    """Optuna leads the line of a trial that has not got a value to a tick called None."""
+def _label_missing_values(drawing: Drawing, group: Group) -> None:
+    """Labels missing values n/a: Optuna draws the line of a trial without a value to a tick called None."""
     trials = group.study.trials
     missing = (any(name not in trial.params for trial in trials) for name in group.axes)
     axes = {axis for axis, some in enumerate(missing, start=1) if some}  # the first one is the score's
@@ -204,7 +206,7 @@ def _slices(group: Group, metric: str) -> Drawing:
 
 
 def _pooled_slices(group: Group, metric: str, colours: Mapping[str, str]) -> Drawing:
-    """A colour and a symbol per strategy."""
+    """Draws slices of several strategies, with a colour and symbol each."""
     from plotly.subplots import make_subplots
 
     drawing = make_subplots(rows=1, cols=len(group.params), shared_yaxes=True)
@@ -233,7 +235,7 @@ def _pooled_slices(group: Group, metric: str, colours: Mapping[str, str]) -> Dra
 
 
 def _add_stars(drawing: Drawing, group: Group, *, several: bool) -> None:
-    """Marks the winner in each slice."""
+    """Marks the winner in each slice with a star."""
     best = next((trial for trial in group.trials if trial.key == group.winner), None)
     for column, name in enumerate(group.params, start=1):
         if best is None or name not in best.params:

@@ -1,4 +1,4 @@
-"""How much each hyperparameter mattered: Optuna's PED-ANOVA, strategy by strategy."""
+"""Draws the importance of hyperparameters per strategy, by Optuna's PED-ANOVA."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.importance import PedAnovaImportanceEvaluator
 
-FEWEST_IMPORTANCES = 20  # below, the best tenth that PED-ANOVA looks at is one trial
-BEST = 5  # trials that PED-ANOVA wants among the best
+FEWEST_IMPORTANCES = 20  # trials; with fewer, the best tenth that PED-ANOVA uses is a single trial
+BEST = 5  # trials that PED-ANOVA needs among the best
 
 
 def importance_figure(searched: Mapping[str, Sequence[ScoredTrial]], studies: Mapping[str, Study]) -> Figure:
-    """Draws a view per strategy with trials enough. Strategies are not put together: PED-ANOVA compares the best trials
-    with all of them, and how those lie is the strategy's doing."""
+    """Returns the figure with a view per strategy that has enough trials.
+
+    Strategies are not pooled: PED-ANOVA compares the best trials with all trials, whose distribution depends on the
+    strategy.
+    """
     from optuna.exceptions import ExperimentalWarning
 
     found: dict[str, dict[str, float]] = {}
@@ -35,7 +38,8 @@ def importance_figure(searched: Mapping[str, Sequence[ScoredTrial]], studies: Ma
         id="importances",
         title="Hyperparameter importances",
         about="PED-ANOVA (Watanabe et al., IJCAI 2023): how much the values of the best tenth of the trials (at least "
-        f"{BEST}) stand out from those of all; shares of 1. A search that looks near good values makes them smaller.",
+        f"{BEST}) stand out from those of all; shares of 1. A search that concentrates on good values makes them "
+        "smaller.",
         views=tuple(
             View(
                 name,
@@ -53,7 +57,7 @@ def importance_figure(searched: Mapping[str, Sequence[ScoredTrial]], studies: Ma
 
 
 def importances(study: Study) -> dict[str, float]:
-    """Hyperparameter -> share of 1, the most important first."""
+    """Returns the importance of each hyperparameter as a share of 1, the largest first."""
     from optuna.importance import get_param_importances
 
     return get_param_importances(study, evaluator=_evaluator(study))
@@ -69,7 +73,7 @@ def _bars(study: Study, count: int) -> dict[str, Any]:
     from optuna.visualization import plot_param_importances
 
     drawing = plot_param_importances(study, evaluator=_evaluator(study))
-    drawing.update_traces(textposition="auto", cliponaxis=True)  # Optuna's labels leave the drawing
+    drawing.update_traces(textposition="auto", cliponaxis=True)  # Optuna's labels would extend beyond the drawing
     drawing.update_xaxes(title="importance", range=[0, 1])
     drawing.update_yaxes(title=None, automargin=True)
     return plotly_json(drawing, height=110 + 44 * count)

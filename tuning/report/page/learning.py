@@ -1,7 +1,6 @@
-"""Learning curves: the validation score of every trial, epoch by epoch; the winner's line is the thick one.
+"""Draws learning curves: the validation score of every trial over epochs, with a thick line for the winner.
 
-Failed trials have a view of their own. The score at which one broke off, often that of chance, is no result, and on one
-scale with the others it would press their lines together.
+Failed trials have a view of their own: their last score, often that of chance, is no result and could stretch the axis.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
 
 FADED = 0.35
-FAILED = "failed trials"  # the view that shows these alone
+FAILED = "failed trials"  # the view of failed trials
 HOVER = "%{text}<br>epoch %{x:g}: %{y:.4f}<extra></extra>"
 
 
 class TrialCurve(NamedTuple):
-    """One trial's scores. After an exploit the weights are a donor's, so the line breaks there."""
+    """The curve of one trial. Its line breaks at an exploit, where the weights come from a donor."""
 
     strategy: str
     seed: int
@@ -46,12 +45,12 @@ class TrialCurve(NamedTuple):
 
     @property
     def key(self) -> TrialKey:
-        """The name of its trial among those of all studies."""
+        """Identifies its trial."""
         return TrialKey(self.strategy, self.seed, self.trial)
 
     @property
     def points(self) -> tuple[tuple[float, float], ...]:
-        """Its (epoch, score) pairs, in order."""
+        """All (epoch, score) pairs, in order."""
         return tuple(point for piece in self.pieces for point in piece)
 
 
@@ -59,15 +58,15 @@ class CurveView(NamedTuple):
     """The curves of one view."""
 
     label: str
-    curves: tuple[TrialCurve, ...]  # that are drawn
-    left_out: int  # failed trials with a score, which are drawn in the view `FAILED`
-    winner: TrialKey | None  # whose line is the thick one
+    curves: tuple[TrialCurve, ...]  # drawn
+    left_out: int  # number of failed trials with a score, which the view `FAILED` shows
+    winner: TrialKey | None  # drawn with a thick line
 
 
 def learning_figure(
     outcome: ExperimentOutcome, chosen: Winners, colours: Mapping[str, str], dashes: Mapping[str, str]
 ) -> Figure:
-    """A view of all strategies where there are several, one per strategy with all its seeds, one of failed trials."""
+    """Returns the figure with views of all strategies if there are several, of each strategy, and of failed trials."""
     metric, mode = outcome.studies[0].metric, outcome.studies[0].mode
     curves = [curve for study in outcome.studies for curve in trial_curves(study)]
     views = []
@@ -79,8 +78,8 @@ def learning_figure(
         id="learning",
         title="Learning curves",
         about="Each line is a trial: its validation score after each epoch; the thick one is the winner's. Trials that "
-        "their strategy stopped are faded; a line breaks where a PBT member took over another one's weights. Failed "
-        "trials are shown by themselves.",
+        "their strategy stopped are faded. A line breaks where a PBT member copied another one's weights. Failed "
+        "trials have a view of their own.",
         views=tuple(views),
         table=DataTable(
             ("strategy", "seed", "trial", "state", "epoch", metric),
@@ -91,7 +90,7 @@ def learning_figure(
 
 
 def curve_views(curves: Sequence[TrialCurve], chosen: Winners, apart: Collection[TrialKey]) -> list[CurveView]:
-    """The views that a reader can pick; the trials in `apart` stand in one of their own."""
+    """Returns the views; the trials in `apart` have one of their own."""
     names = list(dict.fromkeys(curve.strategy for curve in curves))
 
     def view(label: str, own: list[TrialCurve], winner: TrialKey | None) -> CurveView:
@@ -105,7 +104,7 @@ def curve_views(curves: Sequence[TrialCurve], chosen: Winners, apart: Collection
 
 
 def trial_curves(study: StudyOutcome) -> list[TrialCurve]:
-    """The curves of all trials of `study` with a report."""
+    """Returns the curves of all trials with a report."""
     return [
         TrialCurve(
             study.strategy,
@@ -120,7 +119,7 @@ def trial_curves(study: StudyOutcome) -> list[TrialCurve]:
 
 
 def unbroken(trial: TrialOutcome) -> Iterator[tuple[Report, ...]]:
-    """The trial's reports, cut at its exploits: within a piece they are of the same weights."""
+    """Yields the reports of a trial, split at its exploits."""
     cuts = {exploit.reports for exploit in trial.lineage if exploit.reports < len(trial.reports)}
     for start, end in pairwise(sorted({0, *cuts, len(trial.reports)})):
         yield trial.reports[start:end]
@@ -129,7 +128,7 @@ def unbroken(trial: TrialOutcome) -> Iterator[tuple[Report, ...]]:
 def _draw_states(
     info: CurveView, metric: str, mode: str, colours: Mapping[str, str], dashes: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Draws one strategy as a trace per state. Two hundred traces of one line each take seconds to draw."""
+    """Draws one strategy with a trace per state. A trace per trial would take seconds to draw."""
     import plotly.graph_objects as go
 
     drawing = go.Figure()
@@ -144,7 +143,7 @@ def _draw_states(
 def _draw_strategies(
     info: CurveView, metric: str, mode: str, colours: Mapping[str, str], dashes: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Draws several strategies; trials that were stopped are a trace of their own."""
+    """Draws several strategies; stopped trials have a trace of their own."""
     import plotly.graph_objects as go
 
     drawing = go.Figure()
@@ -163,7 +162,9 @@ def _add_lines(
 ) -> None:
     if not curves:
         return
-    points = [(*point, _told(curve)) if point else (None, None, None) for curve in curves for point in _gapped(curve)]
+    points = [
+        (*point, _hover_text(curve)) if point else (None, None, None) for curve in curves for point in _gapped(curve)
+    ]
     x, y, text = zip(*points, strict=True)
     drawing.add_scatter(
         x=x, y=y, text=text, mode="lines+markers", name=name, opacity=opacity, line=line, marker={"size": 4},
@@ -172,14 +173,14 @@ def _add_lines(
 
 
 def _finished(drawing: Drawing, info: CurveView, metric: str, mode: str, colour: str) -> dict[str, Any]:
-    """Adds the winner's line on top and a star at its best score, then titles the axes."""
+    """Adds the winner's line on top, a star at its best score, and the titles of the axes."""
     winner = next((curve for curve in info.curves if curve.key == info.winner), None)
     if winner is not None:
         points = _gapped(winner)
         drawing.add_scatter(
             x=[point[0] if point else None for point in points],
             y=[point[1] if point else None for point in points],
-            text=[_told(winner)] * len(points),
+            text=[_hover_text(winner)] * len(points),
             mode="lines",
             name=f"winner: trial {plotly_text(winner.trial)}",
             line={"color": colour, "width": 4},
@@ -187,7 +188,7 @@ def _finished(drawing: Drawing, info: CurveView, metric: str, mode: str, colour:
         )
         epoch, score = _best(winner, mode)
         drawing.add_scatter(
-            x=[epoch], y=[score], text=[_told(winner)], mode="markers", showlegend=False, hovertemplate=HOVER,
+            x=[epoch], y=[score], text=[_hover_text(winner)], mode="markers", showlegend=False, hovertemplate=HOVER,
             marker={"symbol": "star", "size": 15, "color": colour, "line": {"width": 1, "color": "#ffffff"}},
         )  # fmt: skip
     drawing.update_layout(showlegend=True)
@@ -200,7 +201,7 @@ def _gapped(curve: TrialCurve) -> list[tuple[float, float] | None]:
     return [point for piece in curve.pieces for point in (*piece, None)]
 
 
-def _told(curve: TrialCurve) -> str:
+def _hover_text(curve: TrialCurve) -> str:
     return f"{plotly_text(curve.strategy)}, trial {plotly_text(curve.trial)}, seed {curve.seed}, {curve.state.value}"
 
 
@@ -212,15 +213,13 @@ def _best(curve: TrialCurve, mode: str) -> tuple[float, float]:
 def _summary(info: CurveView, metric: str, mode: str) -> str:
     counts = [f"{n} {state.value}" for state in TrialState if (n := sum(c.state is state for c in info.curves))]
     lasts = [curve.points[-1][1] for curve in info.curves]
-    told = (
+    text = (
         f"{info.label}: {counted(len(info.curves), 'trial')} with a score ({join_names(counts)}). "
         f"Last {metric} of a trial between {format_number(min(lasts))} and {format_number(max(lasts))}."
     )
     for curve in info.curves:
         if curve.key == info.winner:
             epoch, score = _best(curve, mode)
-            told += (
-                f" Winner: trial {curve.trial} of {curve.strategy}, seed {curve.seed}: {format_number(score)} at epoch "
-            )
-            told += f"{epoch:g}."
-    return told + not_drawn(info.left_out, f"pick '{FAILED}' to see them")
+            text += f" Winner: trial {curve.trial} of {curve.strategy}, seed {curve.seed}: {format_number(score)} "
+            text += f"at epoch {epoch:g}."
+    return text + not_drawn(info.left_out, f"the view '{FAILED}' shows them")

@@ -1,4 +1,4 @@
-"""PBT: who cloned whom, and which way the best weights went."""
+"""Draws the lineage of a PBT population: clones between members, and the path of the best weights."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ NO_CLONES = "no strategy of this experiment has cloned a trial."
 
 
 class Point(NamedTuple):
-    """One report of a member, whose number is its trial's."""
+    """One report of a member of the population. A member has the number of its trial."""
 
     member: int
     epoch: float
     score: float
-    failed: bool = False  # its trial failed: the score is told, and does not stretch the scale of the colours
+    failed: bool = False  # the trial failed: its scores do not affect the colour scale
 
 
 class Clone(NamedTuple):
-    """A member went on from a donor's weights."""
+    """A member copied a donor's weights."""
 
     member: int
     donor: int
-    left: float  # the epoch that the member had reached
-    taken: float  # the epoch of the donor's checkpoint
+    left: float  # epoch that the member had reached
+    taken: float  # epoch of the donor's checkpoint
 
 
 class LineageInfo(NamedTuple):
-    """What one population went through."""
+    """The lineage of one population."""
 
     members: int
     points: tuple[Point, ...]
@@ -45,18 +45,19 @@ class LineageInfo(NamedTuple):
 
 
 def populations(outcome: ExperimentOutcome) -> dict[str, StudyOutcome]:
-    """The studies with clones, by the name that the reader picks them by."""
+    """Returns the studies with clones, by view name."""
     return {f"{s.strategy}, seed {s.seed}": s for s in outcome.studies if any(trial.lineage for trial in s.trials)}
 
 
 def lineage_figure(outcome: ExperimentOutcome) -> Figure:
-    """The family tree; one view per population."""
+    """Returns the figure with a view per population."""
     found = {name: (study, lineage_info(study)) for name, study in populations(outcome).items()}
     return Figure(
         id="lineage",
-        title="Who cloned whom",
+        title="Lineage",
         about="Each row is a member of the population. An arrow leads from the donor, at the epoch of its checkpoint, "
-        "to the member that went on from there with perturbed values. The thick line is the way of the best weights.",
+        "to the member that continued from there with perturbed values. The thick line is the lineage of the best "
+        "weights.",
         views=tuple(View(name, _summary(name, info), _draw(info)) for name, (_, info) in found.items()),
         table=DataTable(
             ("strategy", "seed", "member", "left at epoch", "donor", "donor's epoch"),
@@ -71,7 +72,7 @@ def lineage_figure(outcome: ExperimentOutcome) -> Figure:
 
 
 def lineage_info(study: StudyOutcome) -> LineageInfo:
-    """Of one population. A trial's number is its member."""
+    """Computes the lineage of one population."""
     numbers = {trial.id: trial.number for trial in study.trials}
     best = study.best()
     return LineageInfo(
@@ -91,7 +92,7 @@ def lineage_info(study: StudyOutcome) -> LineageInfo:
 
 
 def _path(study: StudyOutcome, history: Sequence[Report]) -> Iterator[tuple[int, float]]:
-    """Whose the reports of `history` are: by identity, since two members may have reported the same."""
+    """Returns member and epoch of each report, by identity, since two members may have equal reports."""
     owners = {id(report): trial.number for trial in study.trials for report in trial.reports}
     return ((owners[id(report)], report.epoch) for report in history)
 
@@ -105,7 +106,7 @@ def _draw(info: LineageInfo) -> dict[str, Any]:
         x=[0, *(epoch for _, epoch in winner)] if winner else [],
         y=[winner[0][0], *(member for member, _ in winner)] if winner else [],
         mode="lines",
-        name="way of the best weights",
+        name="lineage of the best weights",
         line={"color": WINNER, "width": 7},
         opacity=0.55,
         hoverinfo="skip",
@@ -135,7 +136,7 @@ def _draw(info: LineageInfo) -> dict[str, Any]:
 
 
 def _add_arrows(drawing: Drawing, clones: Sequence[Clone]) -> None:
-    """One trace; each arrow's head points away from its donor."""
+    """Adds the arrows from donors to members as one trace."""
     x = [value for clone in clones for value in (clone.taken, clone.left, None)]
     y = [value for clone in clones for value in (clone.donor, clone.member, None)]
     symbols = [symbol for _ in clones for symbol in ("circle", "arrow", "circle")]

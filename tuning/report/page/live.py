@@ -1,7 +1,6 @@
-"""The page while a run goes on: served on loopback, made again from the store when somebody asks, not more often than
-every few seconds.
+"""Serves the live page during a run, on loopback. Requests rebuild it from the store, every few seconds at most.
 
-Any account of the machine can connect to loopback, so the address holds a key, which only the terminal shows.
+Any account of the machine can connect to loopback, so the URL contains a key that only the terminal shows.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from threading import Lock
 from tuning.report.page.document import PageContent, render_page
 
 LOOPBACK = "127.0.0.1"
-REMADE_EVERY = 4.0  # seconds, at most
-REST = 4.0  # times as long as the last making took: the run beside it needs the machine more
-SILENCE = 30.0  # seconds after which a connection that says nothing is closed
+REBUILT_EVERY = 4.0  # seconds, at most
+REST = 4.0  # pause between builds, as a multiple of the last build's time: the run needs the machine more
+SILENCE = 30.0  # seconds after which an idle connection is closed
 POLICY = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
 class CachedContent:
-    """The content, made when it is asked for and the last one is due for renewal."""
+    """The content of the page, rebuilt on request when it is out of date."""
 
     def __init__(self, make: Callable[[], PageContent]) -> None:
         self._make, self._lock = make, Lock()
@@ -30,30 +29,30 @@ class CachedContent:
         self._due = 0.0
 
     def get(self) -> PageContent:
-        """The content of now. One thread makes it, the others wait for it.
+        """Returns the current content. One thread builds it while others wait.
 
         Raises:
-            Exception: whatever making it raises.
+            Exception: any error of building it.
         """
         with self._lock:
             begin = time.monotonic()
             if self._content is None or begin >= self._due:
                 self._content = self._make()
                 end = time.monotonic()
-                self._due = end + max(REMADE_EVERY, REST * (end - begin))
+                self._due = end + max(REBUILT_EVERY, REST * (end - begin))
             return self._content
 
 
 class PageServer(ThreadingHTTPServer):
-    """Answers `/KEY/` with the page and `/KEY/content` with what is new in it, to who knows the key."""
+    """Serves the page at `/KEY/` and its content as JSON at `/KEY/content`."""
 
     daemon_threads = True
 
     def __init__(self, make: Callable[[], PageContent], port: int) -> None:
         """
         Args:
-            make: the content, from the store.
-            port: 0: a free one.
+            make: builds the content from the store.
+            port: to listen on; 0: a free one.
 
         Raises:
             OSError: the port is taken.
@@ -64,7 +63,7 @@ class PageServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The address of the page, the key included."""
+        """The URL of the page, including the key."""
         return f"http://{LOOPBACK}:{self.server_port}/{self.key}/"
 
 
@@ -72,29 +71,29 @@ class _Handler(BaseHTTPRequestHandler):
     server: PageServer
 
     def setup(self) -> None:
-        """Prepare a connection, with a limit for those that connect and say nothing."""
+        """Prepares a connection with a timeout."""
         super().setup()
         self.connection.settimeout(SILENCE)
 
     def do_GET(self) -> None:
-        # A site that lets its name point to loopback would read the page through its visitor's browser.
+        # DNS rebinding: another site could point its name to loopback and read the page in its visitor's browser.
         if self.headers.get("Host", "") not in {
             f"{name}:{self.server.server_port}" for name in (LOOPBACK, "localhost")
         }:
-            self._answer(403, "text/plain", "this address is not the page's")
+            self._answer(403, "text/plain", "the page has another address")
             return
         key, _, what = self.path.removeprefix("/").partition("/")
         if not secrets.compare_digest(key.encode(), self.server.key.encode()):
-            self._answer(403, "text/plain", "open the whole address that the terminal shows: there is a key in it")
+            self._answer(403, "text/plain", "open the whole address that the terminal shows: it contains a key")
         elif what not in ("", "content"):
-            self._answer(404, "text/plain", "here are the page and its content")
+            self._answer(404, "text/plain", "only the page and its content are served here")
         else:
-            self._tell(what)
+            self._send(what)
 
-    def _tell(self, what: str) -> None:
+    def _send(self, what: str) -> None:
         try:
             content = self.server.fresh.get()
-        except Exception as error:  # the reader's page tells it, and asks again: a store may be away for a moment
+        except Exception as error:  # the page shows it and retries: a store may be unavailable for a moment
             self._answer(503, "text/plain", str(error))
             return
         tag = f'"{content.version}"'
@@ -116,4 +115,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent: the terminal shows the address, and errors go to the page."""
+        """Logs nothing: the terminal shows the URL, and errors go to the page."""

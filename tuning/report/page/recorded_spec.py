@@ -1,4 +1,4 @@
-"""The spec as the store has kept it: read without the checks of a run, since its data may lie on another machine."""
+"""Reads the recorded spec of an experiment without validation, since its data may be on another machine."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from tuning.space import Space
 
 @dataclass(frozen=True)
 class RecordedSpec:
-    """The resolved spec of an experiment that was run."""
+    """The resolved spec of an experiment, as recorded."""
 
     text: str  # YAML
     raw: Mapping[str, Any]
 
     @classmethod
     def parse(cls, text: str) -> RecordedSpec:
-        """From the YAML that the run has written."""
+        """Parses the YAML that the run recorded."""
         return cls(text, parse_recorded_spec(text))
 
     @property
     def epochs(self) -> float:
-        """The full budget of one trial."""
+        """The full length of one trial in epochs."""
         return float(self.raw["epochs"])
 
     def strategy(self, name: str) -> Mapping[str, Any]:
-        """The fields of the strategy called `name`, as its label or its kind; empty for an unknown one."""
+        """Returns the section of the strategy with that label or kind; {} for an unknown one."""
         entries: list[Mapping[str, Any]] = self.raw.get("strategies") or []
         return next((entry for entry in entries if (entry.get("label") or entry["kind"]) == name), {})
 
     def space(self, strategy: str) -> Space:
-        """What the strategy searched: its own space, else the experiment's; empty where that is a function, whose code
-        is the user's: the page is drawn elsewhere, too."""
+        """Returns the search space of a strategy: its own, else the experiment's.
+
+        It is empty if the space is a function, since its code may not be on this machine.
+        """
         declared = self.strategy(strategy).get("space") or self.raw.get("space") or {}
         return Space({}) if isinstance(declared, str) else Space.model_validate(declared)

@@ -1,4 +1,4 @@
-"""ASHA's rungs: how many trials each one let go on, and what stopping the others has saved."""
+"""Draws ASHA's rungs: how many trials continued at each, and how much cost stopping the others saved."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ ON, STOPPED = "#0b7dda", "#857a14"
 
 
 class Rung(NamedTuple):
-    """A milestone at which a trial goes on only if it is among the best so far."""
+    """A milestone at which only the best trials so far continue."""
 
     epoch: float
-    reached: int  # trials that reported there
-    stopped: int  # of these, at this rung
-    device_seconds: float  # spent by those that were stopped here, up to their stop
-    saved: float  # device-seconds: what the epochs that they did not train would have cost at their own pace
+    reached: int  # number of trials that reached it
+    stopped: int  # number of these that were stopped here
+    device_seconds: float  # cost of the trials that were stopped here
+    saved: float  # device-seconds that their remaining epochs would have cost, at the pace of their own epochs
 
 
 def rung_figure(outcome: ExperimentOutcome, spec: RecordedSpec) -> Figure:
-    """One view per strategy with rungs; its seeds summed."""
+    """Returns the figure with a view per strategy that has rungs, summed over its seeds."""
     by_strategy: dict[str, list[StudyOutcome]] = {}
     for study in outcome.studies:
         if "grace_epochs" in spec.strategy(study.strategy):
@@ -40,8 +40,8 @@ def rung_figure(outcome: ExperimentOutcome, spec: RecordedSpec) -> Figure:
     return Figure(
         id="rungs",
         title="ASHA: rungs and what they saved",
-        about="At each rung a trial goes on only if its score is among the best that the rung has seen. Saved: the "
-        "epochs that stopped trials did not train, at the pace of their own epochs; an estimate.",
+        about="At each rung a trial continues only if its score is among the best so far. Saved: an estimate of the "
+        "cost of the epochs that stopped trials did not train, at the pace of their own epochs.",
         views=views,
         table=DataTable(
             ("strategy", "rung (epoch)", "reached", "stopped here", "spent by these (device-s)", "saved (device-s)"),
@@ -56,7 +56,7 @@ def _reached(rows: Sequence[Rung]) -> bool:
 
 
 def milestones(strategy: Mapping[str, Any], epochs: float) -> list[float]:
-    """The epochs of the rungs below the full budget."""
+    """Returns the epochs of the rungs below the full number of epochs."""
     found, epoch = [], float(strategy["grace_epochs"])
     while epoch < epochs - ROUNDING:
         found.append(epoch)
@@ -65,7 +65,7 @@ def milestones(strategy: Mapping[str, Any], epochs: float) -> list[float]:
 
 
 def rungs(trials: Sequence[TrialOutcome], epochs: Sequence[float], spec: RecordedSpec) -> list[Rung]:
-    """The rungs at `epochs`; a trial can be stopped at the highest one that it reached only."""
+    """Computes the rungs at `epochs`. A trial can be stopped only at the highest rung that it reached."""
     found = []
     for low, high in zip(epochs, [*epochs[1:], float("inf")], strict=True):
         reached = [trial for trial in trials if trial.epochs >= low - ROUNDING]
@@ -77,7 +77,7 @@ def rungs(trials: Sequence[TrialOutcome], epochs: Sequence[float], spec: Recorde
 
 
 def _stopped_at(trial: TrialOutcome, rung: float) -> bool:
-    """A rung decides at the first report that has reached it: who went on from there was stopped by a spent budget."""
+    """Returns True if the rung stopped a trial: at its first report there. A later stop comes from a spent budget."""
     earlier = trial.reports[-2].epoch if len(trial.reports) > 1 else 0.0
     return trial.state is TrialState.STOPPED and earlier < rung - ROUNDING
 
@@ -94,7 +94,7 @@ def _draw(rows: Sequence[Rung]) -> dict[str, Any]:
     drawing = go.Figure()
     labels = [f"epoch {rung.epoch:g}" for rung in rows]
     for name, colour, pattern, values in (
-        ("went on", ON, "", [rung.reached - rung.stopped for rung in rows]),
+        ("continued", ON, "", [rung.reached - rung.stopped for rung in rows]),
         ("stopped here", STOPPED, "/", [rung.stopped for rung in rows]),
     ):
         stripes = {"shape": pattern, "fillmode": "overlay", "fgcolor": "#ffffff", "fgopacity": 0.35, "solidity": 0.15}

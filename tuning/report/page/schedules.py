@@ -1,4 +1,4 @@
-"""PBT: the values over time, and the winner's schedule: what the best weights were trained with."""
+"""Draws the hyperparameters of a PBT population over epochs, and the schedule of the best weights."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from tuning.report.page.lineage import MEMBER, NO_CLONES, populations
 
 
 class ScheduleInfo(NamedTuple):
-    """The hyperparameters that some member had two values of."""
+    """The hyperparameters that changed in some member."""
 
-    values: Mapping[str, tuple[tuple[int, float, Value], ...]]  # name -> (member, epoch, value), in force up to it
+    values: Mapping[
+        str, tuple[tuple[int, float, Value], ...]
+    ]  # name -> (member, epoch, value), in force up to that epoch
     schedule: Mapping[str, tuple[tuple[float, Value], ...]]  # of the winner: name -> (epoch, value)
 
 
 def schedule_figure(outcome: ExperimentOutcome) -> Figure:
-    """One view per population."""
+    """Returns the figure with a view per population."""
     found = {name: (study, schedule_info(study)) for name, study in populations(outcome).items()}
     return Figure(
         id="schedules",
         title="Values over time",
-        about="The hyperparameters that PBT moved, in force up to each epoch. The thick line is the winner's schedule: "
-        "what the best weights were trained with.",
+        about="The hyperparameters that PBT changed, in force up to each epoch. The thick line is the winner's "
+        "schedule: the values with which the best weights were trained.",
         views=tuple(View(name, _summary(name, info), _draw(info)) for name, (_, info) in found.items()),
         table=DataTable(
             ("strategy", "seed", "hyperparameter", "member", "epoch", "value"),
@@ -41,7 +43,7 @@ def schedule_figure(outcome: ExperimentOutcome) -> Figure:
 
 
 def schedule_info(study: StudyOutcome) -> ScheduleInfo:
-    """Of one population. A trial's number is its member."""
+    """Computes the schedules of one population. A member has the number of its trial."""
     best = study.best()
     history = study.history(*best) if best else ()
     moving = _moving(study)
@@ -57,16 +59,15 @@ def schedule_info(study: StudyOutcome) -> ScheduleInfo:
 
 
 def _moving(study: StudyOutcome) -> list[str]:
-    """Searched hyperparameters of which some member had two values, or one and then none: in another branch of a
-    function's space."""
+    """Returns the searched hyperparameters that changed in some member, or became inactive in a conditional space."""
 
     def moves(name: str, trial: TrialOutcome) -> bool:
         return len({repr(report.params.get(name, ...)) for report in trial.reports}) > 1
 
     proposed = [params for t in study.trials for params in (t.params, *(exploit.new for exploit in t.lineage))]
     searched = dict.fromkeys(name for params in proposed for name in params)
-    told = {name for trial in study.trials for report in trial.reports for name in report.params}
-    return [name for name in searched if name in told and any(moves(name, trial) for trial in study.trials)]
+    reported = {name for trial in study.trials for report in trial.reports for name in report.params}
+    return [name for name in searched if name in reported and any(moves(name, trial) for trial in study.trials)]
 
 
 def _draw(info: ScheduleInfo) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def _draw(info: ScheduleInfo) -> dict[str, Any]:
 
 
 def _with_gaps(points: Sequence[tuple[int, float, Value]]) -> list[tuple[float | None, Value]]:
-    """A line per member: a gap between one's last and the next one's first."""
+    """Inserts a gap between the points of different members."""
     spaced: list[tuple[float | None, Value]] = []
     for index, (member, epoch, value) in enumerate(points):
         if index and points[index - 1][0] != member:
@@ -116,7 +117,7 @@ def _with_gaps(points: Sequence[tuple[int, float, Value]]) -> list[tuple[float |
 
 
 def _axis(points: Sequence[tuple[int, float, Value]]) -> str:
-    """Logarithmic where the values span more than a factor of 20."""
+    """Returns Plotly's type of an axis for these values."""
     values = [value for _, _, value in points if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(values) < len(points):
         return "category"
@@ -124,9 +125,9 @@ def _axis(points: Sequence[tuple[int, float, Value]]) -> str:
 
 
 def _summary(name: str, info: ScheduleInfo) -> str:
-    def told(points: Sequence[tuple[float, Value]]) -> str:
+    def values_in_order(points: Sequence[tuple[float, Value]]) -> str:
         values = [format_value(value) for _, value in points]
         return " then ".join(value for i, value in enumerate(values) if i == 0 or value != values[i - 1])
 
-    schedules = "; ".join(f"{param} {told(points)}" for param, points in info.schedule.items() if points)
-    return f"{name}, the winner's schedule: {schedules}." if schedules else f"{name}: no value has moved yet."
+    schedules = "; ".join(f"{param} {values_in_order(points)}" for param, points in info.schedule.items() if points)
+    return f"{name}, the winner's schedule: {schedules}." if schedules else f"{name}: no value has changed yet."

@@ -1,7 +1,7 @@
-"""Trials with the best score that each reached, and the same as an Optuna study in memory, for its drawings.
+"""Collects trials with their best scores, also as Optuna studies in memory for Optuna's plots.
 
-A trial counts with the best validation score that it reached, under the values in force then (PBT moves them), also
-where its strategy stopped it: leaving those out would show the good half of the space only.
+A trial has the best validation score that it reached and the values in force then (PBT changes them). Stopped trials
+are included; otherwise only the good part of the space would be visible.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tuning.space import Space
 
-STRATEGY = "strategy"  # the axis that tells strategies apart where several are drawn together
+STRATEGY = "strategy"  # the axis of the strategy, if several are drawn together
 
 
 class ScoredTrial(NamedTuple):
@@ -31,17 +31,17 @@ class ScoredTrial(NamedTuple):
     strategy: str
     seed: int
     trial: str
-    params: dict[str, Value]  # in force at that score; of what varied over the trials
+    params: dict[str, Value]  # in force at that score; only those that vary over the trials
     score: float
 
     @property
     def key(self) -> TrialKey:
-        """The name of the trial among those of all studies."""
+        """Identifies the trial."""
         return TrialKey(self.strategy, self.seed, self.trial)
 
 
 def scored_trials(studies: Sequence[StudyOutcome], apart: Collection[TrialKey] = ()) -> list[ScoredTrial]:
-    """The trials with a score, but those in `apart`, with those of their values that are not the same in all."""
+    """Returns the trials with a score, except those in `apart`, with the hyperparameters that vary between them."""
     best = [
         (study, trial, report)
         for study in studies
@@ -65,24 +65,26 @@ def scored_trials(studies: Sequence[StudyOutcome], apart: Collection[TrialKey] =
 
 
 def _in_force(trial: TrialOutcome, report: Report) -> dict[str, Value]:
-    """The values of what was searched, when the trial reported that."""
+    """Returns the searched hyperparameters in force at a report."""
     proposed = trial.proposed(report.epoch)
     return {**proposed, **{name: value for name, value in suggested_values(report.params).items() if name in proposed}}
 
 
 def study_of(trials: Sequence[ScoredTrial], space: Space, mode: str) -> Study:
-    """An Optuna study in memory, its trials in the order given. A value outside the recorded space is left out."""
+    """Returns an Optuna study in memory with the trials in this order. Values outside the space are left out."""
     distributions = space.to_optuna()
     found = dict.fromkeys(name for trial in trials for name in trial.params)
-    for name in found.keys() - distributions.keys():  # of a function, or a space that this version cannot tell
+    for name in found.keys() - distributions.keys():  # the space is a function, or of an unknown form
         distributions[name] = _spanned([t.params[name] for t in trials if name in t.params])
     kept = [{n: v for n, v in trial.params.items() if space_holds(space, n, v)} for trial in trials]
     return _study(kept, [trial.score for trial in trials], distributions, mode)
 
 
 def pooled_study(trials: Sequence[ScoredTrial], mode: str) -> Study:
-    """An Optuna study in memory of the trials of several strategies, each on ranges of its own: an axis spans what was
-    tried, and one more tells the strategies apart."""
+    """Returns an Optuna study in memory with the trials of several strategies.
+
+    Their spaces may differ, so an axis spans the values that were tried. One more axis shows the strategy.
+    """
     rows: list[dict[str, Value]] = [{STRATEGY: trial.strategy, **trial.params} for trial in trials]
     names = dict.fromkeys(name for row in rows for name in row)
     distributions = {name: _spanned([row[name] for row in rows if name in row]) for name in names}
@@ -97,7 +99,7 @@ def _study(
 ) -> Study:
     import optuna
 
-    optuna.logging.disable_default_handler()  # it tells of every new study
+    optuna.logging.disable_default_handler()  # it logs every new study
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
     for params, score in zip(rows, scores, strict=True):
@@ -107,7 +109,7 @@ def _study(
 
 
 def _spanned(values: Sequence[Value]) -> BaseDistribution:
-    """The range of numbers that were tried, or the choices."""
+    """Returns the range of the numbers that were tried, or the choices."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
@@ -117,6 +119,6 @@ def _spanned(values: Sequence[Value]) -> BaseDistribution:
 
 
 def space_holds(space: Space, name: str, value: Value) -> bool:
-    """True if `value` belongs to the space's dimension `name`, or the space has none of that name."""
+    """Returns True if `value` is in the space's dimension `name`, or the space has no such dimension."""
     dimension = space.searched.get(name)
     return dimension is None or dimension.contains(value)

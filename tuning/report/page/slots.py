@@ -1,7 +1,7 @@
-"""The timeline of the slots: which trial ran when, and how much of what the study held was busy.
+"""Draws the timeline of the slots: which trial ran when, and how busy the allocation was.
 
-A report says when it came and what the trial had cost since the one before, so it spans that time. Which slot a trial
-ran on is not recorded: trials are put side by side, into the first row that is free.
+A report spans the time since the previous one, which follows from its cost. The slot of a trial is not recorded, so
+each trial is drawn in the first free row.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tuning.report.page.figure import (
     plotly_text,
 )
 
-SLACK = 0.05  # seconds by which one report's span may overlap the next one's: clocks of two processes
+SLACK = 0.05  # seconds by which spans of two reports may overlap, since two processes have two clocks
 
 
 class Span(NamedTuple):
-    """A trial at work without a pause. Seconds since the first sign of life of what is shown."""
+    """A period in which a trial worked without a pause, in seconds since the first report shown."""
 
     row: int
     start: float
@@ -37,16 +37,16 @@ class Span(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """What the slots of one study did, or those of several together."""
+    """The use of the slots of one study, or of several together."""
 
     spans: tuple[Span, ...]
     rows: int
     busy: float  # device-seconds of all reports
-    held: float  # device-seconds of the whole allocation
+    held: float  # device-seconds of the allocation
 
 
 def slot_figure(outcome: ExperimentOutcome, colours: Mapping[str, str]) -> Figure:
-    """A view of all strategies where there are several, and one per study."""
+    """Returns the figure with a view per study, and one of all strategies if there are several."""
     found = {
         f"{study.strategy}, seed {study.seed}": (study, line)
         for study in outcome.studies
@@ -56,12 +56,12 @@ def slot_figure(outcome: ExperimentOutcome, colours: Mapping[str, str]) -> Figur
     if len({study.strategy for study, _ in found.values()}) > 1:
         together = timeline(*(study for study, _ in found.values()))
         end = max(span.end for span in together.spans)
-        told = f"{ALL}: {len(found)} studies in {format_number(round(end, 1))} seconds; a colour for each strategy."
-        views.insert(0, View(ALL, told, _draw(together, colours)))
+        summary = f"{ALL}: {len(found)} studies in {format_number(round(end, 1))} seconds; a colour for each strategy."
+        views.insert(0, View(ALL, summary, _draw(together, colours)))
     return Figure(
         id="slots",
         title="Timeline of the slots",
-        about="Each bar is a trial at work; what is empty was idle: starting, saving, waiting for the next proposal. "
+        about="Each bar is a trial at work; gaps are idle time: starting, saving, waiting for the next proposal. "
         "Rows are filled from the top; they are not device numbers.",
         views=tuple(views),
         table=DataTable(
@@ -77,7 +77,7 @@ def slot_figure(outcome: ExperimentOutcome, colours: Mapping[str, str]) -> Figur
 
 
 def timeline(*studies: StudyOutcome) -> Timeline:
-    """The spans of one study, or of several, in order of start."""
+    """Computes the spans of one study, or of several, in order of start."""
     pieces = sorted(
         (
             (start, end, trial, study.strategy)
@@ -100,7 +100,7 @@ def timeline(*studies: StudyOutcome) -> Timeline:
 
 
 def _spans(trial: TrialOutcome, devices: float) -> list[tuple[float, float]]:
-    """Reports that follow each other without a pause make one span."""
+    """Merges reports that follow each other without a pause."""
     merged: list[tuple[float, float]] = []
     for report in trial.reports:
         start = report.time - (report.device_seconds / devices if devices else 0.0)
@@ -136,26 +136,26 @@ def _draw(line: Timeline, colours: Mapping[str, str] | None = None) -> dict[str,
 
 
 def utilisation(line: Timeline) -> float | None:
-    """The busy share of what was held; None where nothing is known to be held."""
+    """Returns the busy share of the allocation; None if that is unknown."""
     return min(1.0, line.busy / line.held) if line.held > 0 else None
 
 
 def _summary(name: str, study: StudyOutcome, line: Timeline) -> str:
     share = utilisation(line)
     idle = max(0.0, line.held - line.busy)
-    told = "" if share is None else f" {share:.0%} busy, {format_number(round(idle, 1))} device-seconds idle."
-    return f"{name}: {len({span.trial for span in line.spans})} trials on {study.slots} slots.{told}"
+    use = "" if share is None else f" {share:.0%} busy, {format_number(round(idle, 1))} device-seconds idle."
+    return f"{name}: {len({span.trial for span in line.spans})} trials on {study.slots} slots.{use}"
 
 
 def utilisation_table(studies: Sequence[StudyOutcome]) -> DataTable:
-    """Held, busy and idle device-seconds of each study, and what it left of its budget, in the budget's unit."""
+    """Returns held, busy and idle device-seconds of each study, and its unspent budget in the budget's unit."""
     rows = []
     for study in studies:
         line, budget = timeline(study), study.budget
         share = utilisation(line)
         idle = max(0.0, line.held - line.busy)
-        told = (None, None) if budget is None else (Limit(budget.unit, budget.limit).describe(), budget.unspent)
-        rows.append((study.strategy, study.seed, study.slots, line.held, line.busy, idle, share, *told))
+        limits = (None, None) if budget is None else (Limit(budget.unit, budget.limit).describe(), budget.unspent)
+        rows.append((study.strategy, study.seed, study.slots, line.held, line.busy, idle, share, *limits))
     columns = ("strategy", "seed", "slots", "held (device-s)", "busy (device-s)", "idle (device-s)", "busy share")
     if not any(study.budget for study in studies):
         return DataTable(columns, tuple(row[:-2] for row in rows))

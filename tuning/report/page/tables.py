@@ -1,4 +1,4 @@
-"""The tables of the page: the comparison, the trials, what the experiment was made with."""
+"""Builds the tables of the page: scores, costs, pairs, trials and environment."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ VARIES = "differs between studies: "
 
 
 def score_table(comparison: Comparison) -> DataTable:
-    """A row per strategy: how good its configurations are."""
+    """Returns the scores of each strategy, a row each."""
     ranks = {rank.strategy: rank.mean for rank in comparison.ranks}
-    return _told(
+    return _strategy_table(
         comparison,
         {
             "strategy": lambda row: row.strategy,
@@ -40,8 +40,8 @@ def score_table(comparison: Comparison) -> DataTable:
 
 
 def cost_table(comparison: Comparison) -> DataTable:
-    """A row per strategy: what it took, and what it cost to be as good as the target."""
-    return _told(
+    """Returns the costs of each strategy and its cost to reach the target, a row each."""
+    return _strategy_table(
         comparison,
         {
             "strategy": lambda row: row.strategy,
@@ -59,23 +59,23 @@ def cost_table(comparison: Comparison) -> DataTable:
     )
 
 
-def _told(comparison: Comparison, columns: Mapping[str, Callable[[StrategyRow], Cell]]) -> DataTable:
-    """Without the columns that no strategy has a value for."""
-    told = {name: value for name, value in columns.items() if any(value(row) is not None for row in comparison.rows)}
-    return DataTable(tuple(told), tuple(tuple(value(row) for value in told.values()) for row in comparison.rows))
+def _strategy_table(comparison: Comparison, columns: Mapping[str, Callable[[StrategyRow], Cell]]) -> DataTable:
+    """Builds a table with a row per strategy, without columns that have no value."""
+    used = {name: value for name, value in columns.items() if any(value(row) is not None for row in comparison.rows)}
+    return DataTable(tuple(used), tuple(tuple(value(row) for value in used.values()) for row in comparison.rows))
 
 
 def pair_table(comparison: Comparison) -> DataTable:
-    """A row per pair of strategies: is there a difference, and how many seeds would show it."""
+    """Returns a row per pair of strategies: the difference, its p, and the seeds needed to detect one that matters."""
     columns: dict[str, Callable[[Pair], Cell]] = {
         "pair": lambda pair: f"{pair.first} against {pair.second}",
         "difference on test": lambda pair: pair.difference,
         "95 % interval": lambda pair: _interval(pair.interval, pair.means),
         "p, corrected": lambda pair: pair.corrected,
-        "chance that the first is better": lambda pair: pair.better,
+        "probability that the first is better": lambda pair: pair.better,
         "seeds": lambda pair: pair.seeds,
-        "can tell from": lambda pair: pair.detectable,
-        **({f"seeds to tell {comparison.worthwhile:g}": _needed} if comparison.worthwhile is not None else {}),
+        "can detect from": lambda pair: pair.detectable,
+        **({f"seeds to detect {comparison.worthwhile:g}": _needed} if comparison.worthwhile is not None else {}),
         "shown": lambda pair: pair.answer or ("yes" if pair.shown else "no"),
     }
     if common_test(comparison) is None:
@@ -86,13 +86,13 @@ def pair_table(comparison: Comparison) -> DataTable:
 
 
 def common_test(comparison: Comparison) -> str | None:
-    """How every pair was tested; None if not all in the same way."""
+    """Returns the statistical test of all pairs; None if they differ."""
     tests = {pair.test for pair in comparison.pairs}
     return tests.pop() if len(tests) == 1 else None
 
 
 def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> DataTable:
-    """A row per trial of every study, a column per hyperparameter; the values are those in force at its best score."""
+    """Returns a row per trial and a column per hyperparameter, with the values in force at its best score."""
     metric = outcome.studies[0].metric
     found = [
         (study, trial, trial.best_report(metric, study.mode)) for study in outcome.studies for trial in study.trials
@@ -122,7 +122,7 @@ def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> D
 
 
 def provenance_table(studies: Iterable[StudyOutcome]) -> DataTable:
-    """What the studies were made with: versions, the data's fingerprint, the devices."""
+    """Returns the environment of the studies: versions, fingerprint of the data, devices."""
     found: dict[str, list[str]] = {}
     for study in studies:
         for name, value in {

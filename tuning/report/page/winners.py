@@ -1,4 +1,4 @@
-"""Which trials a reader looks for first: the winner of the experiment, and the best of each strategy. By validation."""
+"""Finds the trials to highlight: the winner of the experiment and the best of each strategy, by validation score."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from tuning.outcome import ExperimentOutcome, TrialState
 
 
 class TrialKey(NamedTuple):
-    """The name of a trial among those of all studies."""
+    """Identifies a trial among those of all studies."""
 
     strategy: str
     seed: int
-    trial: str  # as people are told of it: '0 (a8e2fb5c)'
+    trial: str  # its display name, such as '0 (a8e2fb5c)'
 
 
 class Winners(NamedTuple):
-    """The trials whose configurations were chosen."""
+    """The trials whose configurations were chosen, overall and by strategy."""
 
-    overall: TrialKey | None  # whose configuration is the one to copy; None before the first score
+    overall: TrialKey | None  # with the best configuration; None before the first score
     of: dict[str, TrialKey]  # strategy -> its best, for each strategy with a score
 
 
 def winners(comparison: Comparison) -> Winners:
-    """The trials behind `comparison.best` and behind the best study of each strategy."""
+    """Returns the trials behind `comparison.best` and behind the best study of each strategy."""
     found = {row.strategy: key for row in comparison.rows if (key := _chosen(row)) is not None}
     return Winners(None if comparison.best is None else found.get(comparison.best.strategy), found)
 
@@ -38,8 +38,9 @@ def _chosen(row: StrategyRow) -> TrialKey | None:
 
 
 def failed_apart(outcome: ExperimentOutcome, chosen: Winners) -> frozenset[TrialKey]:
-    """The failed trials that have a score, but for those that were chosen. The score at which a trial broke off is no
-    result: on one scale with the others it would press their lines together, so figures show these by themselves.
+    """Returns the failed trials with a score, except chosen ones.
+
+    The last score of a failed trial is no result and could stretch the axis, so figures show these trials separately.
     """
     failed = {
         TrialKey(study.strategy, study.seed, trial.name)
@@ -51,7 +52,7 @@ def failed_apart(outcome: ExperimentOutcome, chosen: Winners) -> frozenset[Trial
 
 
 def not_drawn(count: int, where: str) -> str:
-    """A sentence about `count` failed trials, to stand behind others; empty for none."""
+    """Returns a sentence about `count` failed trials that a figure leaves out, with a leading space; empty for none."""
     if count == 0:
         return ""
     trials = "1 failed trial is" if count == 1 else f"{count} failed trials are"

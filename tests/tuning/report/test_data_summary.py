@@ -23,7 +23,7 @@ def test_the_block_tells_files_splits_tokens_what_was_left_out_and_what_is_suspi
     assert lines[0] == "data: reviews.csv (train): 10,090 rows; cp1252, separator semicolon, quoted"
     assert lines[1].startswith("  train      7,000 rows: neg 6,300, ")
     assert lines[2].strip() == "median 180 tokens, longest 2,100; 3,500 rows cut (50 %), 42 % of tokens lost"
-    assert "  left out: 90 rows with a text that stands in the data already" in lines
+    assert "  left out: 90 rows with a text that is a duplicate" in lines
     assert any(line.startswith("  f1 is that of the class ") for line in lines)
     assert not any("f1 is that" in line for line in data_lines(DATA, "accuracy"))  # nobody has asked
     assert "  tokenizer: 30,522 tokens, at most 128 per row; right padding with [PAD] (0)" in lines
@@ -66,7 +66,7 @@ def test_no_line_is_wider_than_a_terminal_and_files_below_the_source_are_called_
     told = list(data_lines(summary, "accuracy"))
     assert told[1] == "  train.csv (train): 5 rows"
     assert [line for line in told if line.startswith("  left out")] == [
-        "  left out: 2 rows with a text that stands in the data already",
+        "  left out: 2 rows with a text that is a duplicate",
         "  left out: 9 rows of test without labels: test rows are from train",
     ]
     assert sum(line.startswith("  WARNING ") for line in told) < len(told)
@@ -110,7 +110,7 @@ def test_validate_tells_what_local_data_come_to_without_a_run(
     told = capsys.readouterr().out
     assert "data: mine.csv (train): 303 rows; utf-8, separator comma, quoted" in told
     assert str(tmp_path / "mine.csv") not in told
-    assert "left out: 3 rows with a text that stands in the data already" in told
+    assert "left out: 3 rows with a text that is a duplicate" in told
     assert "WARNING 1 text stands in the data with more than one label" in told
     assert "tokenizer: " in told
     assert "rows of more than" in told  # forty sentences are longer than the preset's rows
