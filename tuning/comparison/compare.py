@@ -64,25 +64,10 @@ def compare(
     curves = {name: [best_so_far_curve(study) for study in studies] for name, studies in by_strategy.items()}
     tests = {name: [study_scores(study) for study in studies] for name, studies in by_strategy.items()}
     completed = impute_failed(by_strategy, tests)
-    tests = with_bootstrap(tests, first.metric)
     target = _worst_final(curves.values(), first.mode) if target is None else target
     price = first.price if price is None else price
-    end = max(curve.end for found in curves.values() for curve in found)
-    within = (0.0, 1.0) if first.metric in UNIT_METRICS else (-math.inf, math.inf)
-    found = best_score((curve for own in curves.values() for curve in own), first.mode)
-    origins = origins_of(outcome.studies)
-    rows = tuple(
-        _strategy_row(
-            studies,
-            tests[name],
-            origins,
-            anytime_curves(name, curves[name], first.mode, end, within=within, best=found),
-            target,
-            price,
-        )
-        for name, studies in by_strategy.items()
-    )
-    randoms = [expected_best_curve(studies, within) for studies in by_strategy.values() if studies[0].kind == RANDOM]
+    rows = _strategy_rows(by_strategy, with_bootstrap(tests, first.metric), curves, target, price)
+    randoms = [expected_best_curve(own, _score_range(first)) for own in by_strategy.values() if own[0].kind == RANDOM]
     expected = tuple(one for one in randoms if one is not None)
     baseline, worthwhile = _baseline(rows, spec or {}), worthwhile_of(spec or {}, first.metric)
     number, planned = verdict_number(outcome.studies)
@@ -154,6 +139,37 @@ def _baseline(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> StrategyR
     by_name = {row.strategy: row for row in rows}
     named = by_name.get(str(spec.get("baseline")))
     return named or next((row for row in rows if row.kind == DEFAULTS), rows[0])
+
+
+def _score_range(study: StudyOutcome) -> tuple[float, float]:
+    """Returns the range of possible scores of a study's metric."""
+    return (0.0, 1.0) if study.metric in UNIT_METRICS else (-math.inf, math.inf)
+
+
+def _strategy_rows(
+    by_strategy: Mapping[str, Sequence[StudyOutcome]],
+    tests: Mapping[str, Sequence[StudyScores | None]],
+    curves: Mapping[str, Sequence[Curve]],
+    target: float | None,
+    price: Price | None,
+) -> tuple[StrategyRow, ...]:
+    """Builds the row of each strategy; anytime curves share the costs and the best score of all strategies."""
+    everything = [study for studies in by_strategy.values() for study in studies]
+    mode, within = everything[0].mode, _score_range(everything[0])
+    all_curves = [curve for found in curves.values() for curve in found]
+    end, best = max(curve.end for curve in all_curves), best_score(all_curves, mode)
+    origins = origins_of(everything)
+    return tuple(
+        _strategy_row(
+            studies,
+            tests[name],
+            origins,
+            anytime_curves(name, curves[name], mode, end, within=within, best=best),
+            target,
+            price,
+        )
+        for name, studies in by_strategy.items()
+    )
 
 
 def _strategy_row(

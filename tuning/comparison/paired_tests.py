@@ -46,7 +46,7 @@ def tested_difference(a: list[StudyScores], b: list[StudyScores], metric: str) -
 
 
 def sign_flip(differences: np.ndarray) -> float:
-    """Returns the two-sided p of the sign-flip permutation test: is the mean of paired differences 0?
+    """Returns the two-sided p of the sign-flip permutation test of whether the mean of paired differences is 0.
 
     It is exact up to MAX_FLIPPED differences (R. A. Fisher, The Design of Experiments, 1935, section 21); for more, the
     assignments of signs are drawn at random.

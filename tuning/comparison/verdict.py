@@ -37,21 +37,8 @@ def verdict_text(
         may_grow: True if a verdict with more seeds is planned.
     """
     more = "`tunefleet extend` adds them" if may_grow else "in an experiment of their own"
-    scored = [row for row in rows if row.best is not None]
-    if len(rows) == 1 and scored:
-        return "No verdict: one strategy alone, so there is nothing to compare it with."
-    if not scored:
-        return "No verdict: no strategy has a score."
-    if len(scored) < 2:
-        return "No verdict: fewer than two strategies have a score, so there is nothing to compare."
-    unscored = [row.strategy for row in scored if row.test is None and not any(s.test is not None for s in row.studies)]
-    if unscored:
-        return (
-            f"No verdict: {join_names(unscored)} {'has' if len(unscored) == 1 else 'have'} no test score, "
-            "and a validation score that chose a configuration cannot judge it as well."
-        )
-    if not pairs:
-        return "No verdict: no two strategies have a test score of the same seed."
+    if (missing := _why_no_verdict(rows, pairs)) is not None:
+        return missing
     gained = _gain(rows, pairs, metric, baseline, worthwhile, more) if baseline.kind == DEFAULTS else None
     shown = [pair for pair in pairs if pair.shown]
     if not shown and gained is None:
@@ -75,6 +62,24 @@ def verdict_text(
     if any(pair.shown or pair.answer == "no larger" for pair in pairs):
         sentences.append(SCOPE)
     return " ".join(part for part in sentences if part)
+
+
+def _why_no_verdict(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> str | None:
+    """Returns why strategies cannot be compared; None if they can."""
+    scored = [row for row in rows if row.best is not None]
+    if len(rows) == 1 and scored:
+        return "No verdict: one strategy alone, so there is nothing to compare it with."
+    if not scored:
+        return "No verdict: no strategy has a score."
+    if len(scored) < 2:
+        return "No verdict: fewer than two strategies have a score, so there is nothing to compare."
+    unscored = [row.strategy for row in scored if row.test is None and not any(s.test is not None for s in row.studies)]
+    if unscored:
+        return (
+            f"No verdict: {join_names(unscored)} {'has' if len(unscored) == 1 else 'have'} no test score, "
+            "and a validation score that chose a configuration cannot judge it as well."
+        )
+    return None if pairs else "No verdict: no two strategies have a test score of the same seed."
 
 
 def _gain(

@@ -1,4 +1,4 @@
-"""How often models of earlier experiments were evaluated on the test rows of this one."""
+"""Describes how the rows of an experiment overlap with the test rows of earlier experiments."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tuning.outcome.trial import NodeLoss, TrialOutcome, TrialState
 
 
 class StudyState(StrEnum):
-    """Whether a study still runs. A study whose driver was killed stays RUNNING."""
+    """The state of a study. A study whose driver was killed stays RUNNING."""
 
     RUNNING = "running"
     FINISHED = "finished"

@@ -1,1 +1,1 @@
-"""How results are shown: the page, and what commands print about data and runs."""
+"""Presents results: the page, and what commands print about plans, data, results and status."""

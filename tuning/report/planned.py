@@ -1,7 +1,7 @@
-"""What an experiment is going to do, as `tunefleet validate` shows it: trials and epochs by strategy, disk, verdict.
+"""Describes the plan of an experiment for `tunefleet validate`: trials and epochs, disk, power of the verdict.
 
-In: a spec, and a summary of its data. Out: lines of text. Nothing is started. How many trials run at a time is known
-for a local Ray, from the devices of this machine, and unknown for a cluster elsewhere.
+Input is a spec and a summary of its data, output lines of text. Nothing is started. The number of trials that run at a
+time follows from this machine for a local Ray and is unknown for a remote cluster.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 class PlannedStrategy(NamedTuple):
-    """What one strategy of an experiment is going to do in each study."""
+    """The plan of one strategy for each of its studies."""
 
     name: str
-    trials: int | None  # None: until the budget is spent, or as the strategy likes
-    epochs: float | None  # of all its trials together, at most; None: until the budget is spent
-    exact: bool  # false: it stops trials early, so it may take fewer epochs
+    trials: int | None  # None: until the budget is spent, or the strategy decides
+    epochs: float | None  # of all its trials, at most; None: until the budget is spent
+    exact: bool  # False: it stops trials early and may need fewer epochs
     outline: str
 
     @classmethod
     def of(cls, spec: ExperimentSpec, strategy: Strategy) -> PlannedStrategy:
-        """The plan of a strategy for an experiment."""
+        """Builds the plan of a strategy for an experiment."""
         space = spec.space_of(strategy)
         trials, epochs = strategy.planned_trials(space), strategy.planned_epochs(space, spec.epochs)
         exact = epochs is not None
@@ -44,7 +44,7 @@ class PlannedStrategy(NamedTuple):
         return cls(strategy.name, trials, epochs, exact, strategy.outline(space))
 
     def line(self) -> str:
-        """One line: trials, epochs, and how the strategy arrives at them."""
+        """Formats trials, epochs and the strategy's outline in one line."""
         trials = "trials until the budget is spent" if self.trials is None else counted(self.trials, "trial")
         epochs = ""
         if self.epochs is not None:
@@ -60,10 +60,11 @@ OWN_KINDS = {
 
 
 def experiment_lines(spec: ExperimentSpec, data: DataSummary | None) -> Iterator[str]:
-    """Describe a whole experiment: what is trained, each strategy's plan, the budget, the verdict, the run folder.
+    """Yields lines about a whole experiment: task, plans of strategies, budget, verdict, run folder.
 
     Args:
-        data: the summary of its rows, where they are on this machine.
+        spec: of the experiment.
+        data: the summary of its rows; None: they are not on this machine.
     """
     objective = spec.resolved_objective()
     better = "higher" if objective.mode == "max" else "lower"
@@ -79,12 +80,12 @@ def experiment_lines(spec: ExperimentSpec, data: DataSummary | None) -> Iterator
 
 
 def _budget_lines(spec: ExperimentSpec) -> Iterator[str]:
-    """Describe where the budget ends a study, and what it does to each strategy; none without a budget."""
+    """Yields lines about the budget and its effect on each strategy; none without a budget."""
     if (limit := spec.budget.limit) is None:
         return
-    outside = " and ".join(strategy.name for strategy in spec.strategies if not strategy.searches)
-    but = f"; {outside} is outside: it takes what its trial takes" if outside else ""
-    yield f"each study ends at {limit.describe()}, whatever its strategy would still do{but}"
+    exempt = " and ".join(strategy.name for strategy in spec.strategies if not strategy.searches)
+    but = f"; {exempt} is exempt and takes what its trial takes" if exempt else ""
+    yield f"each study ends at {limit.describe()}, even if its strategy has more to do{but}"
     for strategy in filter(spec.limit_of, spec.strategies) if limit.unit == "epochs" else ():
         planned = strategy.planned_epochs(spec.space_of(strategy), spec.epochs)
         if planned is not None and planned > limit.amount:
@@ -95,7 +96,7 @@ def _budget_lines(spec: ExperimentSpec) -> Iterator[str]:
 
 
 def trained_in_words(spec: ExperimentSpec) -> str:
-    """What a trial trains, in a few words.
+    """Describes what a trial trains in a few words.
 
     Raises:
         ValueError: the user's own trainable cannot be imported.
@@ -114,7 +115,7 @@ def trained_in_words(spec: ExperimentSpec) -> str:
 
 
 def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
-    """A line per strategy, the total of the search, the confirmations, and the disk that checkpoints take."""
+    """Yields a line per strategy, the total of the search, the confirmations, and the disk space of checkpoints."""
     strategies = [PlannedStrategy.of(spec, strategy) for strategy in spec.strategies]
     yield from (strategy.line() for strategy in strategies)
     seeds, studies = len(spec.seeds), len(spec.strategies) * len(spec.seeds)
@@ -131,7 +132,7 @@ def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
 
 
 def _room(spec: ExperimentSpec) -> Iterator[str]:
-    """The disk that checkpoints take, for as many trials at a time as this machine holds."""
+    """Yields the disk space of checkpoints, for the number of trials that this machine runs at a time."""
     slots = slots_here(spec)
     if slots is None:
         return
@@ -147,7 +148,7 @@ def _room(spec: ExperimentSpec) -> Iterator[str]:
 
 
 def slots_here(spec: ExperimentSpec) -> int | None:
-    """The number of trials that a local Ray runs at a time; None: Ray is elsewhere, or finds it out at its start."""
+    """Returns the number of trials that a local Ray runs at a time; None for a remote cluster, or with "auto"."""
     cluster = spec.cluster
     if cluster.address is not None or cluster.gpus_per_trial == "auto":
         return None
@@ -160,7 +161,7 @@ def slots_here(spec: ExperimentSpec) -> int | None:
 
 
 def verdict_line(spec: ExperimentSpec, data: DataSummary | None) -> str | None:
-    """What the verdict will be able to tell with these seeds and test rows, before anything is spent; None: unknown."""
+    """Predicts which differences the verdict can detect with these seeds and test rows; None if unknown."""
     from tuning.comparison.compare import UNIT_METRICS, worthwhile_of
     from tuning.comparison.power import FEWEST, GUESSED_SPREAD, detectable_before
     from tuning.comparison.verdict_levels import ALPHA
@@ -169,15 +170,17 @@ def verdict_line(spec: ExperimentSpec, data: DataSummary | None) -> str | None:
     if not spec.test or len(spec.strategies) < 2:
         return None
     if seeds < FEWEST:
-        return f"verdict: {counted(seeds, 'seed')} will tell models apart; strategies take {FEWEST} seeds or more"
+        return (
+            f"verdict: {counted(seeds, 'seed')} can compare models; comparing strategies needs {FEWEST} seeds or more"
+        )
     test = None if data is None else data.splits.get("test")
     if test is None or metric not in UNIT_METRICS:
         return None
     least = detectable_before(seeds, test.rows, len(spec.strategies), alpha=ALPHA / spec.verdicts)
     matters = worthwhile_of({"worthwhile": spec.worthwhile}, metric)
     line = (
-        f"verdict: {seeds} seeds on {test.rows:,} test rows can tell a strategy from the baseline from a difference of "
-        f"about {least:.3f} on (four times in five, where scores vary by {GUESSED_SPREAD:g} from seed to seed)"
+        f"verdict: {seeds} seeds on {test.rows:,} test rows can detect a difference from the baseline of about "
+        f"{least:.3f} (with 80 % power, if scores vary by {GUESSED_SPREAD:g} from seed to seed)"
     )
     if matters is None or least is None or least <= matters:
         return line

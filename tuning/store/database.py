@@ -126,8 +126,10 @@ def damage_of_sqlite(file: Path) -> str | None:
 
 
 def _opened(url: URL, *, create: bool) -> RDBStorage:
-    """Opens the storage. If two processes create the tables of a new database, the slower one tries again and finds
-    them."""
+    """Opens the storage.
+
+    If two processes create the tables of a new database, the slower one tries again and finds them.
+    """
     import optuna
     from sqlalchemy.exc import DBAPIError, IntegrityError
 

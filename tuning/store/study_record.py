@@ -99,8 +99,10 @@ class StudyRecord:
         self._set("test", encode_test(score))
 
     def set_confirmations(self, *confirmations: Confirmation) -> None:
-        """Records confirmations in one transaction. An earlier record with the same rank and seed, which may lack the
-        test score, is replaced."""
+        """Records confirmations in one transaction.
+
+        An earlier record with the same rank and seed, which may lack the test score, is replaced.
+        """
         attributes = {confirmation_key(one): encode_confirmation(one) for one in confirmations}
         with self._database_errors("write confirmations"):
             set_study_attributes(self._storage, self._study_id, attributes)

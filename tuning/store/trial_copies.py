@@ -1,5 +1,7 @@
-"""Creates trials in Optuna's storage, and copies ended ones: Optuna never changes an ended trial, and its own retry of
-failed trials copies them, too."""
+"""Creates trials in Optuna's storage, and copies ended ones.
+
+Optuna never changes an ended trial; its own retry of failed trials copies them, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study writer remembers of each trial, so that no report needs a query first."""
+"""The state of each trial that a study writer keeps in memory, so that no report needs a query first."""
 
 from __future__ import annotations
 

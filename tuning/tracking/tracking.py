@@ -123,7 +123,7 @@ class TrackedSpec(Protocol):
 
 @dataclass(frozen=True)
 class Tracking:
-    """How the runs of one experiment are tracked."""
+    """The tracking of one experiment: its mode, key and W&B project."""
 
     wandb: WandbSpec
     experiment: str
@@ -135,7 +135,7 @@ class Tracking:
 
     @classmethod
     def of(cls, spec: TrackedSpec) -> Self:
-        """What `spec.wandb` comes to here. Takes the key out of the environment: call it before Ray starts.
+        """Resolves `spec.wandb` and removes the key from the environment. Call it before Ray starts.
 
         Raises:
             TrackingError: online without a key, or a key file that cannot be read.
@@ -151,7 +151,7 @@ class Tracking:
 
     @property
     def project(self) -> str:
-        """The spec's, else WANDB_PROJECT's, else ours."""
+        """The project of the spec, else of WANDB_PROJECT, else `PROJECT`."""
         return self.wandb.project or os.environ.get("WANDB_PROJECT") or PROJECT
 
     @property

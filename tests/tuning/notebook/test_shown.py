@@ -75,7 +75,7 @@ def test_an_outcome_without_a_study_or_a_score_shows_itself() -> None:
     assert "<b>e</b>" in empty._repr_html_()
     waiting = ExperimentOutcome("e", "d", (study("grid", [trial(0, [], TrialState.RUNNING)]),))
     assert "1 trial (1 running)" in waiting._repr_html_()
-    with pytest.raises(InputError, match="has no score yet; go on with its run"):
+    with pytest.raises(InputError, match="has no score yet; continue its run"):
         _ = waiting.best_params
 
 

@@ -299,7 +299,7 @@ def test_two_hundred_trials_are_few_enough_nodes_to_open_at_once(wide: Opened) -
 def test_a_live_page_takes_what_is_new_and_keeps_scroll_and_sort_order(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "REMADE_EVERY", 0.0)
+    monkeypatch.setattr(live, "REBUILT_EVERY", 0.0)
     monkeypatch.setattr(live, "REST", 0.0)
     whole = everything()
     now = [replace(whole, studies=whole.studies[:1])]

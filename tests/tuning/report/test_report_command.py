@@ -56,7 +56,7 @@ def writer(spec: ExperimentSpec) -> StudyWriter:
 
 @pytest.fixture
 def server(spec: ExperimentSpec, writer: StudyWriter, monkeypatch: pytest.MonkeyPatch) -> Iterator[PageServer]:
-    monkeypatch.setattr(live, "REMADE_EVERY", 0.0)
+    monkeypatch.setattr(live, "REBUILT_EVERY", 0.0)
     monkeypatch.setattr(live, "REST", 0.0)
 
     def make() -> PageContent:

@@ -38,7 +38,7 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 WINNERS_WIDTH = 5  # CSS pixels of the winner's line; the others' are 1.2
 
 
-class Group(NamedTuple):
+class TrialGroup(NamedTuple):
     """The trials of one view."""
 
     trials: list[ScoredTrial]
@@ -80,7 +80,7 @@ def hyperparameter_figures(
     table = _table(searched, metric)
     missing = None if groups else f"it needs {FEWEST} trials of a strategy with a score and different values."
 
-    def views(draw: Callable[[str, Group], Drawing], more: int) -> tuple[View, ...]:
+    def views(draw: Callable[[str, TrialGroup], Drawing], more: int) -> tuple[View, ...]:
         return tuple(
             View(
                 name,
@@ -91,10 +91,10 @@ def hyperparameter_figures(
             for name, group in groups.items()
         )
 
-    def parallel(name: str, group: Group) -> Drawing:
+    def parallel(name: str, group: TrialGroup) -> Drawing:
         return _parallel(group, metric)
 
-    def slices(name: str, group: Group) -> Drawing:
+    def slices(name: str, group: TrialGroup) -> Drawing:
         return _pooled_slices(group, metric, colours) if name == ALL else _slices(group, metric)
 
     return [
@@ -119,22 +119,22 @@ def hyperparameter_figures(
     ]
 
 
-def _groups(outcome: ExperimentOutcome, spec: RecordedSpec, chosen: Winners) -> dict[str, Group]:
+def _groups(outcome: ExperimentOutcome, spec: RecordedSpec, chosen: Winners) -> dict[str, TrialGroup]:
     """Returns the views by label, all strategies first."""
     apart, mode = failed_apart(outcome, chosen), outcome.studies[0].mode
-    found: dict[str, Group] = {}
+    found: dict[str, TrialGroup] = {}
     for name in dict.fromkeys(study.strategy for study in outcome.studies):
         trials = scored_trials([study for study in outcome.studies if study.strategy == name], apart)
         if len(trials) >= FEWEST and any(trial.params for trial in trials):
             left_out = sum(key.strategy == name for key in apart)
-            found[name] = Group(trials, study_of(trials, spec.space(name), mode), chosen.of.get(name), left_out)
+            found[name] = TrialGroup(trials, study_of(trials, spec.space(name), mode), chosen.of.get(name), left_out)
     if len(found) < 2:
         return found
     together = scored_trials([study for study in outcome.studies if study.strategy in found], apart)
-    return {ALL: Group(together, pooled_study(together, mode), chosen.overall, len(apart)), **found}
+    return {ALL: TrialGroup(together, pooled_study(together, mode), chosen.overall, len(apart)), **found}
 
 
-def _parallel(group: Group, metric: str) -> Drawing:
+def _parallel(group: TrialGroup, metric: str) -> Drawing:
     """Draws parallel coordinates with our colour scale: the best end of Optuna's scale is invisible on a dark page."""
     from optuna.study import StudyDirection
     from optuna.visualization import plot_parallel_coordinate
@@ -159,7 +159,7 @@ def _parallel(group: Group, metric: str) -> Drawing:
     return drawing
 
 
-def _as_drawn(group: Group) -> list[ScoredTrial]:
+def _as_drawn(group: TrialGroup) -> list[ScoredTrial]:
     """Returns the trials in the order of Optuna's lines: sorted by numeric choices, otherwise unchanged."""
     from optuna.distributions import CategoricalDistribution
 
@@ -177,7 +177,7 @@ def _as_drawn(group: Group) -> list[ScoredTrial]:
     return [trial for trial, _ in sorted(zip(group.trials, study, strict=True), key=by_choice)]
 
 
-def _label_missing_values(drawing: Drawing, group: Group) -> None:
+def _label_missing_values(drawing: Drawing, group: TrialGroup) -> None:
     """Labels missing values n/a: Optuna draws the line of a trial without a value to a tick called None."""
     trials = group.study.trials
     missing = (any(name not in trial.params for trial in trials) for name in group.axes)
@@ -193,7 +193,7 @@ def _label_missing_values(drawing: Drawing, group: Group) -> None:
             ]
 
 
-def _slices(group: Group, metric: str) -> Drawing:
+def _slices(group: TrialGroup, metric: str) -> Drawing:
     from optuna.visualization import plot_slice
 
     drawing = plot_slice(group.study, target_name=f"validation {metric}")
@@ -205,7 +205,7 @@ def _slices(group: Group, metric: str) -> Drawing:
     return drawing
 
 
-def _pooled_slices(group: Group, metric: str, colours: Mapping[str, str]) -> Drawing:
+def _pooled_slices(group: TrialGroup, metric: str, colours: Mapping[str, str]) -> Drawing:
     """Draws slices of several strategies, with a colour and symbol each."""
     from plotly.subplots import make_subplots
 
@@ -234,7 +234,7 @@ def _pooled_slices(group: Group, metric: str, colours: Mapping[str, str]) -> Dra
     return drawing
 
 
-def _add_stars(drawing: Drawing, group: Group, *, several: bool) -> None:
+def _add_stars(drawing: Drawing, group: TrialGroup, *, several: bool) -> None:
     """Marks the winner in each slice with a star."""
     best = next((trial for trial in group.trials if trial.key == group.winner), None)
     for column, name in enumerate(group.params, start=1):
