@@ -20,8 +20,10 @@ Kind: TypeAlias = Literal["training", "function", "factory"]
 
 
 def load_trainable(name: str) -> Any:
-    """Imports what `trainable:` names: a Training class, a factory of Trainers `def make_trainer(params)`, or a
-    function `def train(params, *, spec)`.
+    """Imports the trainable of that name.
+
+    Returns:
+        A Training class, a factory of Trainers `def make_trainer(params)`, or a function `def train(params, *, spec)`.
 
     Raises:
         ValueError: no such module or attribute, or it is none of these.

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Beat(NamedTuple):
-    """What a process reports about itself."""
+    """One heartbeat of a process."""
 
     number: int  # counts the beats of this process, from 1
     node: str  # Ray's id of its node
@@ -37,7 +37,7 @@ class Beat(NamedTuple):
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """How the processes of a trial send beats. Picklable.
+    """Settings for the heartbeats of a trial's processes; picklable.
 
     Args:
         seconds: time without progress after which a process counts as hung.

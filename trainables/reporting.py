@@ -91,7 +91,7 @@ def validate_metrics(metrics: Mapping[str, float], objective: str, epoch: float,
 
 
 class _FunctionTrial:
-    """What `report()` knows of the running function trainable: params, objective, horizon, cost."""
+    """The context of `report()`: params, objective, horizon and cost of the running function trainable."""
 
     def __init__(self, params: Params, spec: FineTuneSpec, devices: float, scratch: Path) -> None:
         assert spec.objective is not None

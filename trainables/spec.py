@@ -1,8 +1,8 @@
-"""What one trial is: task, data, model, epochs, fixed values; and what is known of the names that a search may tune.
+"""The specification of a trial (task, data, model, epochs, fixed values), and the hyperparameters that can be tuned.
 
-Names of hyperparameters are `transformers.TrainingArguments`' own; `model.<key>` reaches into the model's configuration
-and `data.<key>` into the preparation of the data. For our own trainables that is a closed set: nothing would consume
-another name. A trainable of the user's own may have names of its own besides.
+Hyperparameters have the names of `transformers.TrainingArguments`; `model.<key>` is a key of the model's configuration,
+and `data.<key>` an option of the data. For the trainables of this package the set is closed: nothing would read another
+name. A user's own trainable may have names of its own as well.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from pydantic import (
 Value: TypeAlias = bool | int | float | str | None
 Params: TypeAlias = Mapping[str, Value]  # the values of one trial, by tunable name
 Epochs = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # passes over the training split, whole or in part
-LARGEST_SEED = 2**32 - 1  # NumPy's generators take none beyond
+LARGEST_SEED = 2**32 - 1  # NumPy's generators take no larger seed
 
 
 def whole_seed(raw: object) -> int:
-    """`raw` as a seed.
+    """Validates a seed.
 
     Raises:
-        ValueError: it is none: a fraction, true or false, a text, or outside what NumPy takes.
+        ValueError: `raw` is not a whole number, or outside the range of NumPy's seeds.
     """
     if isinstance(raw, bool) or not isinstance(raw, Integral) or not 0 <= int(raw) <= LARGEST_SEED:
         raise ValueError(f"must be a whole number from 0 to {LARGEST_SEED}")
@@ -51,37 +51,33 @@ def _as_text(name: object) -> object:
     return str(name).lower() if isinstance(name, bool) else str(name) if isinstance(name, int) else name
 
 
-ClassName = Annotated[str | None, BeforeValidator(_as_text)]  # YAML's 1 and true name classes too
+ClassName = Annotated[str | None, BeforeValidator(_as_text)]  # YAML's 1 and true are class names, too
 
 
 class Frozen(BaseModel):
-    """A part of a spec: immutable, and an unknown key is an error."""
+    """The base class of the parts of a spec: immutable; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
 class Tunable:
-    """One name that may stand under `space:` or `fixed:`.
-
-    `in_flight`: the value can change in the middle of a trial (after a PBT exploit) and take effect from the next
-    optimizer step on, without contradicting what the trial was before.
-    """
+    """A hyperparameter: a name that is allowed under `space:` and `fixed:`."""
 
     name: str
     kind: Literal["float", "int", "choice", "bool"]
     unit: str
     low: float = -math.inf
     high: float = math.inf
-    low_open: bool = False  # `low` itself is not legal
-    high_open: bool = False
+    low_open: bool = False  # `low` itself is not allowed
+    high_open: bool = False  # `high` itself is not allowed
     choices: tuple[str, ...] = ()  # of a choice; empty: any text
-    in_flight: bool = True
-    default: Value = None  # None: the model's or the data's own
-    why_not_in_flight: str = ""
+    in_flight: bool = True  # may change during a trial (a PBT exploit), in force from the next optimizer step on
+    default: Value = None  # None: that of the model or of the data
+    why_not_in_flight: str = ""  # the reason, if `in_flight` is false
 
     def refusal(self, value: object) -> str | None:
-        """Why `value` is not legal here, or None if it is."""
+        """The reason why `value` is not allowed; None if it is."""
         if self.kind == "choice" and not self.choices:
             return None if isinstance(value, str) else "must be a text"
         if self.kind == "choice":
@@ -147,13 +143,14 @@ TUNABLES: dict[str, Tunable] = {
     )
 }
 
-ADAM_ONLY = frozenset({"adam_beta1", "adam_beta2", "adam_epsilon"})  # read by the adamw optimizers alone
+ADAM_ONLY = frozenset({"adam_beta1", "adam_beta2", "adam_epsilon"})  # only the adamw optimizers read them
 
 
 def find_tunable(name: str) -> Tunable | None:
-    """The tunable of that name; any `model.<key>` is one (whether the model has such a key is checked with the model).
+    """Returns the tunable of that name; None if there is none. Any `model.<key>` is one.
 
-    Dropout probabilities of a model can change in flight; what shapes its weights cannot.
+    Whether the model has such a key is checked with the model. Of these keys only dropout probabilities can change in
+    flight, because others may shape the weights.
     """
     if name in TUNABLES:
         return TUNABLES[name]
@@ -165,7 +162,7 @@ def find_tunable(name: str) -> Tunable | None:
 
 
 class ModelKey(Tunable):
-    """A key of the model's configuration about which nothing more is known here than that the model must have it."""
+    """A key of the model's configuration, whose type and range only the model knows."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -173,46 +170,46 @@ class ModelKey(Tunable):
         )
 
     def refusal(self, value: object) -> str | None:
-        """The model itself judges the value."""
+        """The reason why `value` is not allowed; the model checks everything but its type."""
         return None if isinstance(value, bool | int | float | str) else "must be a number, a text, true or false"
 
 
 class CustomTunable(Tunable):
-    """A hyperparameter of a user's own trainable: nothing is known of it but what the spec says under `in_flight`."""
+    """A hyperparameter of a user's own trainable; the spec lists under `in_flight` whether it can change."""
 
     def __init__(self, name: str, *, in_flight: bool) -> None:
         why = "the spec does not list it under in_flight (do so if a trial may go on with another value)"
         super().__init__(name, "float", "as the trainable defines it", in_flight=in_flight, why_not_in_flight=why)
 
     def refusal(self, value: object) -> str | None:
-        """The trainable itself judges the value."""
+        """The reason why `value` is not allowed; the trainable checks everything but its type."""
         return None if isinstance(value, bool | int | float | str) else "must be a number, a text, true or false"
 
 
-# The trainables of this package, by the name they have in a spec.
+# The trainables of this package, by their names in a spec.
 TRAININGS = {
     "finetune": "trainables.finetune.finetune:FineTuning",
     "learning_curve": "trainables.learning_curve:LearningCurve",
 }
-# What `finetune` reads besides params, epochs and seeds. A Trainer of the user's own brings its own.
+# Fields of FineTuneSpec that only `finetune` reads; a user's Trainer has its own settings.
 FINETUNE_FIELDS = (
     *("task", "data", "model", "revision", "trust_remote_code", "eval_batch_size", "pad_to_multiple_of", "compile"),
     *("group_by_length", "precision"),
 )
-FINAL = "final:"  # before the name of one of them: the same, on training and validation rows together
-SHIPPED = "shipped:"  # before the place of a trainable that was pickled by value, as one of a notebook is
+FINAL = "final:"  # prefix of a trainable's name: the same, on training and validation rows together
+SHIPPED = "shipped:"  # prefix of the path of a trainable that was pickled by value, such as one of a notebook
 
 
 class Subset(Frozen):
-    """How many rows of each split to use, drawn at random and stratified; null: all."""
+    """The number of rows of each split to use, drawn at random and stratified; null: all rows."""
 
     train: PositiveInt | None = None
     validation: PositiveInt | None = None
     test: PositiveInt | None = None
 
 
-ADDED_DATA_FIELDS = ("group", "split_seed")  # fields of `DataSpec` that specs of version 0.1 have not got
-PER_SEED = "per_seed"  # of `data.split_seed`: each search seed has a cut of its own
+ADDED_DATA_FIELDS = ("group", "split_seed")  # fields of `DataSpec` that specs of version 0.1 do not have
+PER_SEED = "per_seed"  # value of `data.split_seed`: each search seed has its own cut
 
 
 def _split_seed(raw: object) -> object:
@@ -220,7 +217,7 @@ def _split_seed(raw: object) -> object:
 
 
 class DataSpec(Frozen):
-    """Where the rows come from and how they are prepared. Unset fields take the task preset's values."""
+    """The source of the rows and how they are prepared; unset fields have the values of the task's preset."""
 
     path: str | None = Field(
         None, description="a folder with train/validation/test files, or one file; CSV, TSV, JSON, JSONL (.gz), Parquet"
@@ -263,51 +260,51 @@ class DataSpec(Frozen):
 
     @model_serializer(mode="wrap")
     def _as_older_versions(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without fields that older specs have not got, where they say nothing: those keep their digests."""
+        """Serialises without fields that older specs lack, if they are unset, so that digests do not change."""
         written: dict[str, Any] = plain(self)
         return {name: value for name, value in written.items() if name not in ADDED_DATA_FIELDS or value is not None}
 
     def cut_for(self, seed: int) -> DataSpec:
-        """The same for the search seed `seed`: `per_seed` becomes a number, which is `self.seed` for 0."""
+        """Returns the spec for the search seed `seed`: `per_seed` becomes a number, which is `self.seed` for seed 0."""
         if self.split_seed != PER_SEED:
             return self
         return self.model_copy(update={"split_seed": (self.seed + seed) % (LARGEST_SEED + 1)})
 
 
 class Objective(Frozen):
-    """What a strategy optimises, as reported on the validation split."""
+    """The metric that a strategy optimises, on the validation split, and its direction."""
 
     metric: str
     mode: Literal["max", "min"]
 
 
 class TrainingSeeds(NamedTuple):
-    """What the training of one trial is drawn from."""
+    """The seeds of one trial's training."""
 
-    data_order: int  # the order of the rows
-    head: int  # the model's head, dropout
+    data_order: int  # of the order of the rows
+    head: int  # of the model's head and of dropout
 
 
 OWN_PACKAGES = (
     "cluster",
     "trainables",
     "tuning",
-)  # packages that workers have anyway; examples of trainables lie there, too
+)  # packages that every worker has; they contain example trainables, too
 
 
 def display_name(name: str) -> str:
-    """What a trainable is called for people: one that was shipped as it was called there, not by where it lies."""
+    """The name of a trainable for messages; for a shipped one its original name, not its path."""
     return re.sub(r"-[0-9a-f]{16,}\.pkl$", "", PurePath(name).name) if name.startswith(SHIPPED) else name
 
 
 def modules_of(*names: str | None) -> tuple[str, ...]:
-    """The user's top-level modules or packages in names like package.module:name, each once; not of what is shipped."""
+    """The user's top-level modules or packages in names like package.module:name; shipped ones are left out."""
     found = (name.partition(":")[0].partition(".")[0] for name in names if name and not name.startswith(SHIPPED))
     return tuple(dict.fromkeys(module for module in found if module not in OWN_PACKAGES))
 
 
 class FineTuneSpec(Frozen):
-    """Everything a trial needs besides its own params. The same for all trials of a study."""
+    """Everything that a trial needs besides its params; the same for all trials of a study."""
 
     trainable: str = Field("finetune", description="finetune, learning_curve, or package.module:name for your own")
     task: str | None = Field(
@@ -360,32 +357,31 @@ class FineTuneSpec(Frozen):
 
     @property
     def own_modules(self) -> tuple[str, ...]:
-        """The top-level modules or packages of the user's that trials import by name."""
+        """The user's top-level modules or packages that trials import by name."""
         return modules_of(self.trainable if self.own else None, self.hp_space)
 
     def stated(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Those of the fields that are not as they would be without a word about them."""
+        """Selects the fields whose values are not the defaults."""
         fields = type(self).model_fields
         return tuple(name for name in names if getattr(self, name) != fields[name].get_default())
 
     def tunable(self, name: str) -> Tunable | None:
-        """What is known of the hyperparameter `name`; None if nothing consumes it.
+        """Returns the hyperparameter `name`; None if the trainable does not read it.
 
-        With a trainable of the user's own any name may be one. Names that `TUNABLES` has keep their types, ranges and
-        what they say about changes in flight, but a choice may be any text: transformers knows more schedules and
-        optimizers than `finetune` has.
+        A user's own trainable may read any name. Names in `TUNABLES` keep their types, ranges and `in_flight`, but
+        choices may be any text: transformers has more schedules and optimizers than `finetune`.
         """
         known = find_tunable(name)
         if not self.own and not (known is None and name in self.in_flight):
             return known
         if known is None or isinstance(known, ModelKey):
             return CustomTunable(name, in_flight=name in self.in_flight)
-        if name == "warmup_steps":  # transformers 5 has no warmup_ratio any more
+        if name == "warmup_steps":  # transformers 5 has no warmup_ratio
             return dataclasses.replace(known, kind="float", unit="optimizer steps; below 1 a share of all")
         return dataclasses.replace(known, choices=()) if known.kind == "choice" else known
 
     @property
     def training_seeds(self) -> TrainingSeeds:
-        """The seeds in force."""
+        """The seeds in force: the specific ones, else `seed`."""
         order, head = (self.seed if own is None else own for own in (self.data_order_seed, self.head_seed))
         return TrainingSeeds(order, head)

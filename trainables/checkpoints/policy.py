@@ -1,4 +1,4 @@
-"""What a study's checkpoints hold and where they are written: one policy per study, sent by the driver to its slots."""
+"""The checkpoint policy of a study: what states hold, and where they are written. The driver sends it to the slots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.epochs import ROUNDING
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """Where a slot writes the states of its trials, and which of them it writes with optimizer state.
+    """Defines where a slot writes the states of its trials, and which states hold the optimizer state.
 
     Without `study` each state is written beside its manifest, in the folder that Tune moves to the storage path.
     """

@@ -128,7 +128,7 @@ def _lopsided(summary: DataSummary) -> Iterator[str]:
     name, most = max(validation.classes.items(), key=lambda item: item[1])
     if most >= LOPSIDED * validation.rows:
         yield (
-            f"{percent(most / validation.rows)} of the validation rows are {name!r}: who always says so has that "
+            f"{percent(most / validation.rows)} of the validation rows are {name!r}: a constant prediction has that "
             "accuracy. Optimise matthews_correlation or f1 (objective)"
         )
 

@@ -31,5 +31,5 @@ class FinalTraining(FineTuning):
             ValueError: `split` is "validation", on which it was trained.
         """
         if split == "validation":
-            raise ValueError("the validation rows were trained on: a score on them says nothing")
+            raise ValueError("the validation rows were trained on: a score on them means nothing")
         return super().score(split)

@@ -31,7 +31,7 @@ PROC = Path("/proc")
 
 
 class OomEvidence(NamedTuple):
-    """What the probe of a dead process recorded."""
+    """The evidence that the probe of a dead process left."""
 
     killed: bool  # the kernel's counter has risen since the trial began: it killed a process for lack of memory
     held: int  # bytes of memory that the process used at the last update

@@ -66,7 +66,7 @@ def config_error(spec: FineTuneSpec, config: Mapping[str, Any]) -> ModelError | 
         step = "read that code, and set trust_remote_code: true if you trust it"
         return ModelError("model", spec.model, rule, step)
     if not kind:
-        rule = "its config.json has no model_type, so nothing tells what it is"
+        rule = "its config.json has no model_type, so its type is unknown"
         return ModelError("model", spec.model, rule, RESAVE)
     if kind not in model_types() and not (isinstance(code, Mapping) and CONFIG in code):
         rule = f"transformers {version('transformers')} does not know the model_type {kind!r}"

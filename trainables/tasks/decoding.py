@@ -172,7 +172,7 @@ def _require_no_nul(path: Path, data: bytes, text: str) -> None:
     half = len(data) // 4  # of ASCII in UTF-16, every second byte is 0
     for start, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         if data[start::2].count(0) > half:
-            rule = f"is {name} without a mark that says so"
+            rule = f"is {name} without a byte-order mark"
             raise TaskError("data.path", str(path), rule, f"set data.encoding: {name}")
     rule = f"holds {text.count(chr(0))} NUL bytes, the first in line {line}: it is damaged, or no text"
     raise TaskError("data.path", str(path), rule, "write it anew, or set data.encoding if it is in UTF-16 or UTF-32")

@@ -167,7 +167,7 @@ def _unknown_kind(path: Path) -> TaskError:
         step = "unpack it (.gz alone is unpacked here)"
     elif not suffix:
         return TaskError(
-            "data.path", str(path), "has no ending that tells how to read it", f"rename it; endings: {step[11:]}"
+            "data.path", str(path), "has no suffix that tells how to read it", f"rename it; endings: {step[11:]}"
         )
     return TaskError("data.path", str(path), f"a file type {path.suffix!r} cannot be read", step)
 

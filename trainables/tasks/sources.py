@@ -130,9 +130,7 @@ def _file_option_errors(options: DataSpec) -> list[TaskError]:
         for name in ("encoding", "separator", "quoted"):
             if (value := getattr(options, name)) is not None:
                 step = "remove it, or set data.path"
-                found.append(
-                    TaskError(f"data.{name}", value, "says how local files are read, and there are none", step)
-                )
+                found.append(TaskError(f"data.{name}", value, "is about local files, and there are none", step))
     return found
 
 
@@ -195,7 +193,7 @@ def _no_effect(options: DataSpec, paths: Sequence[Path]) -> list[TaskError]:
     if any(file_format(path) in (*DELIMITED, None) for path in paths):
         return []
     given = {name: value for name in ("separator", "quoted") if (value := getattr(options, name)) is not None}
-    rule = f"says how CSV and its relatives are read, and {paths[0]} is none"
+    rule = f"is about CSV and TSV files, and {paths[0]} is none"
     return [TaskError(f"data.{name}", value, rule, "remove it") for name, value in given.items()]
 
 

@@ -48,7 +48,7 @@ class TokenSummary(_Part):
 
 
 class TokenizerSummary(_Part):
-    """How texts become a model's input."""
+    """The settings with which texts are tokenised."""
 
     vocabulary: int  # tokens that the tokenizer knows
     max_length: int  # tokens per row at most

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class ReadOptions(NamedTuple):
-    """How a file was read; see `trainables.tasks.summary.FileRead`."""
+    """The options with which a file was read; see `trainables.tasks.summary.FileRead`."""
 
     encoding: str | None = None
     separator: str | None = None

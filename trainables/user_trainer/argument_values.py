@@ -64,7 +64,7 @@ def unread_name_error(name: str, known: Iterable[str], meant: str | None = None)
         known: the names that could be meant.
         meant: the one of them that `name` is a synonym of, if known.
     """
-    rule = "nothing reads it: it is no field of the arguments, and model_init does not ask for it"
+    rule = "nothing reads it: it is no field of the arguments, and model_init does not read it"
     close = meant or close_match(name, known)
     step = f"did you mean {close}?" if close else "read it in model_init(trial), as trial.params[...], or leave it out"
     return InputError("space", name, rule, RENAMED.get(name) or step)

@@ -56,9 +56,9 @@ def computed_objective(compute: Callable[[dict[str, Any]], Any], evaluated: Mapp
     except KeyError as error:
         if (name := error.args[0] if error.args else None) in metrics:
             raise
-        rule = f"asks for a metric that no evaluation tells; there are {', '.join(metrics)}"
+        rule = f"reads a metric that no evaluation returns; there are {', '.join(metrics)}"
         raise InputError(
-            "compute_objective", name, rule, "ask for one of them, or have compute_metrics return it"
+            "compute_objective", name, rule, "read one of them, or have compute_metrics return it"
         ) from error
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()

@@ -88,8 +88,10 @@ class PausedTraining:
         del self.trainer, self.asking.training
 
     def run(self) -> Evaluated:
-        """Trains from the start or from the restored state. Runs on the thread: pauses at each evaluation, and returns
-        at the end."""
+        """Trains from the start or from the restored state; pauses at each evaluation, and returns the last one.
+
+        Runs on the trial's thread.
+        """
         self.running = True
         if self.moments is None:
             self.trainer.train()

@@ -176,8 +176,8 @@ class _ReadingTrial(SuggestingTrial):
 
     def _ask(self, name: str, suggestion: Any) -> Any:
         if name not in self.params:
-            step = "ask for it in hp_space(trial), which the search reads; model_init can then read trial.params"
-            raise InputError("model_init", name, "asks for a value that hp_space does not ask for", step)
+            step = "suggest it in hp_space(trial), which the search reads; model_init can then read trial.params"
+            raise InputError("model_init", name, "suggests a value that hp_space does not suggest", step)
         self.params[name]
         return super()._ask(name, suggestion)
 

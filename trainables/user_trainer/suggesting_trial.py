@@ -159,12 +159,12 @@ class SuggestingTrial:
             raise InputError("space", name, rule, "give it another name")
         known = self.suggestions.get(name)
         if known is not None and known != suggestion:
-            rule = f"is asked for twice in one call, as {known} and as {suggestion}"
+            rule = f"is suggested twice in one call, as {known} and as {suggestion}"
             raise InputError("space", name, rule, "give the second another name")
         if known is None:
             if len(self.suggestions) == MOST_NAMES:
                 step = "does a loop over suggestions end?"
-                raise InputError("space", name, f"one call asks for more than {MOST_NAMES} names", step)
+                raise InputError("space", name, f"one call suggests more than {MOST_NAMES} names", step)
             check_suggestion(name, suggestion)
             self.params[name] = self.answer(name, suggestion)
             self.suggestions[name] = suggestion
@@ -216,8 +216,8 @@ def replay_answers(params: Params) -> Answer:
 
     def answer(name: str, suggestion: Suggestion) -> Value:
         if name not in params:
-            step = "the function must ask for the same names whenever it gets the same answers"
-            raise InputError("space", name, f"is asked for ({suggestion}) and the trial has no such value", step)
+            step = "the function must suggest the same names whenever it gets the same answers"
+            raise InputError("space", name, f"is suggested ({suggestion}) and the trial has no such value", step)
         if not suggestion.holds(params[name]):
             rule = f"is now {suggestion}, and the trial was given a value outside it"
             raise InputError(f"space.{name}", params[name], rule, "a function must not change in the middle of a study")

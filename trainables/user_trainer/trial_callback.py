@@ -14,7 +14,7 @@ from trainables.user_trainer.trial_thread import TrialThread
 
 
 class EvaluatedTraining(Protocol):
-    """What the callback reads and sets of its training; implemented by `paused_training.PausedTraining`."""
+    """The part of `paused_training.PausedTraining` that the callback uses."""
 
     trainer: Trainer
     thread: TrialThread

@@ -392,7 +392,7 @@ def test_a_file_in_place_of_a_folder_is_refused(folder: Path) -> None:
         ({"model_type": "vit"}, "no sequence classifier for models of type 'vit'"),
         ({"model_type": "whisper"}, "no sequence classifier for models of type 'whisper'"),
         ({"model_type": "brand_new"}, "does not know the model_type 'brand_new'"),
-        ({"model_type": None}, "no model_type, so nothing tells what it is"),
+        ({"model_type": None}, "no model_type, so its type is unknown"),
         ({"model_type": "tapas"}, "tapas reads tables, not texts"),
         ({"model_type": "reformer"}, "texts of one length alone"),
         ({"model_type": "xmod"}, "needs to know the language"),

@@ -93,9 +93,9 @@ def test_older_names_of_optuna_are_answered(ask: str) -> None:
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({}, "'optim': is asked for (one of 'adamw_torch', 'sgd') and the trial has no such value"),
+        ({}, "'optim': is suggested (one of 'adamw_torch', 'sgd') and the trial has no such value"),
         ({"optim": "adam"}, "space.optim: 'adam': is now one of 'adamw_torch', 'sgd', and the trial was given a value"),
-        ({**PARAMS, "layers": 2}, "'width1': is asked for (int from 64 to 256, logarithmic)"),
+        ({**PARAMS, "layers": 2}, "'width1': is suggested (int from 64 to 256, logarithmic)"),
         ({**PARAMS, "layers": 1.5}, "space.layers: 1.5: is now int from 1 to 2"),
     ],
 )

@@ -225,7 +225,7 @@ def two_kinds(trial: Any) -> dict[str, Any]:
         (roll_dice, ["'x': was asked for as float from 0 to 1.", "again with the same answers"]),
         (jitter, ["'x': is returned as ", "for the same answers (y=0.0)"]),
         (two_kinds, ["'x': is asked for as int from 0 to 1 in one branch and as float from 0 to 1 in another"]),
-        (ask_forever, ["'more1000': one call asks for more than 1000 names"]),
+        (ask_forever, ["'more1000': one call suggests more than 1000 names"]),
     ],
 )
 def test_a_function_that_is_no_space_is_told_by_the_name_with_both_ranges(

@@ -117,7 +117,7 @@ def test_a_name_that_leads_nowhere_is_told_when_the_spec_is_read(space: str, wor
             {"log_lr": {"uniform": [-5, -2]}},
             {"hp_space": f"{SPACES}:static"},
             "hp_space",
-            "'weight_decay': is asked for (float from 0 to 0.3) and the trial has no such value",
+            "'weight_decay': is suggested (float from 0 to 0.3) and the trial has no such value",
         ),
         (CONDITIONAL, {"fixed": {"weight_decay": 0.1}}, "fixed.weight_decay", "stands in the space, too"),
         (CONDITIONAL, {"in_flight": ["log_rl"]}, "in_flight.0", "did you mean log_lr?"),

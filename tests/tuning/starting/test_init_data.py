@@ -212,7 +212,7 @@ REFUSED = {
     "no names": (["--data", "headless.csv"], "its first line looks like a row"),
     "no names, a class first": (["--data", "spam.tsv"], "its first line looks like a row"),
     "no names, one column": (["--data", "lines.txt"], "its first line looks like a row"),
-    "no ending": (["--data", "Collection"], "has no ending that tells how to read it; rename it; endings: .csv, .tsv,"),
+    "no ending": (["--data", "Collection"], "has no suffix that tells how to read it; rename it; endings: .csv, .tsv,"),
     "lists of one": (["--data", "ones.jsonl"], "label (lists of one element: write the element alone, and it can be"),
     "a folder per class": (["--data", "aclImdb"], "holds a folder of texts per class: write one table with a row per"),
     "a class folder": (["--data", "aclImdb/train"], "holds a folder of texts per class: write one table"),

@@ -224,7 +224,7 @@ def test_a_name_that_model_init_does_not_ask_for_is_refused(tmp_path: Path) -> N
 
 
 def test_model_init_cannot_ask_for_more_than_the_space_does(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^model_init: 'dropout': asks for a value that hp_space does not ask for"):
+    with pytest.raises(InputError, match=r"^model_init: 'dropout': suggests a value that hp_space does not suggest"):
         travelled(made_for(of_suggestion), tmp_path)({"learning_rate": 1e-4})
 
 
