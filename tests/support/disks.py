@@ -1,4 +1,4 @@
-"""A disk that is soon full."""
+"""A small file system for tests of full disks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class NoDisk(RuntimeError):
-    """No file system can be mounted here; the message says why."""
+    """Raised if no file system can be mounted here, with the reason."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A user's Trainer in two processes: what each of them sees, said in JSON.
+"""A user's Trainer in two processes, each of which prints what it sees as JSON.
 
 python -m tests.support.divided_trainers RANK FOLDER
 """
@@ -31,7 +31,7 @@ EXPLOIT = {"per_device_train_batch_size": BATCH // 4, "learning_rate": 1e-3, "we
 
 
 class EndsInOne(TrainerCallback):  # type: ignore[misc]
-    """Ends the training of one process alone, in the middle of a pass."""
+    """A callback that ends the training of one process only, in the middle of a pass."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -43,21 +43,21 @@ class EndsInOne(TrainerCallback):  # type: ignore[misc]
 
 
 class SpoiltInOne(Trainer):  # type: ignore[misc]
-    """Its loss is no number in one process."""
+    """A Trainer whose loss is NaN in one process."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """NaN there, and no gradient that is one."""
+        """Returns NaN in the second process, without a NaN gradient."""
         loss = super().training_step(*args, **kwargs)
         return loss + (torch.nan if Replicas.here().rank == 1 else 0.0)
 
 
 def still(params: Mapping[str, Any]) -> Trainer:
-    """Without dropout, whose random numbers depend on how rows are divided."""
+    """Makes a Trainer without dropout, whose random numbers depend on how rows are divided."""
     return trainer(params, model_init=quiet_model)
 
 
 def counted(params: Mapping[str, Any]) -> Trainer:
-    """Its loss is a sum over labels that is divided by their number in the whole step, as that of causal models."""
+    """Makes a Trainer whose loss is a sum over labels divided by their number in the step, as in causal models."""
 
     def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(outputs.logits, labels, reduction="sum") / num_items_in_batch
@@ -66,19 +66,19 @@ def counted(params: Mapping[str, Any]) -> Trainer:
 
 
 def quiet_model() -> Any:
-    """Weights as in any other."""
+    """Makes the model that all processes share, without dropout."""
     return tiny_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
 def make_trainer(params: Mapping[str, Any]) -> Trainer:
-    """With `ends_at` one of its processes ends it after that step; 6 is in the middle of the second pass."""
+    """Makes a Trainer; with `ends_at` one process ends it after that step (6 is in the middle of the second pass)."""
     values = {"per_device_train_batch_size": BATCH // 2, **params}
     step = values.pop("ends_at", None)
     return trainer(values, callbacks=[] if step is None else [EndsInOne(step)])
 
 
 def undivided(params: Mapping[str, Any]) -> Trainer:
-    """One process, as of a model that lies on several devices."""
+    """Makes a Trainer for one process, as for a model on several devices."""
     return trainer(params)
 
 
@@ -86,13 +86,13 @@ undivided.divides_rows = False  # type: ignore[attr-defined]
 
 
 def weights(training: Trainer) -> str:
-    """A digest of its model's."""
+    """Returns a digest of the model's weights."""
     whole = torch.cat([p.detach().flatten() for p in training.model.parameters()])
     return hashlib.sha256(whole.numpy().tobytes()).hexdigest()[:12]
 
 
 def to_the_end(training: UserTraining) -> list[Any]:
-    """Epoch and scores of each evaluation that is left."""
+    """Trains to the end; returns epoch and scores of each evaluation."""
     told = []
     while training.epoch < training.horizon:
         evaluation = training.advance(1)
@@ -101,7 +101,7 @@ def to_the_end(training: UserTraining) -> list[Any]:
 
 
 def in_two(folder: Path) -> dict[str, Any]:
-    """All that a test asks about, one after the other over one process group, as trials of a slot are."""
+    """Runs all scenarios of the tests one after the other over one process group, like the trials of a slot."""
     said: dict[str, Any] = {}
     paused = UserTraining(still, HALF, SPEC)
     said["paused"] = [to_the_end(paused), weights(paused.trainer), len(paused.trainer.seen.steps)]
@@ -144,14 +144,14 @@ def in_two(folder: Path) -> dict[str, Any]:
 
 
 def alone() -> TrainingArguments:
-    """Made as if there were no other process."""
+    """Makes arguments as if there were no other process."""
     arguments = TrainingArguments(output_dir="unused", use_cpu=True)
     arguments.distributed_state = None
     return arguments
 
 
 def saved(training: UserTraining, folder: Path, *, weights_only: bool = False) -> Path:
-    """Its state, once all have written what they write."""
+    """Saves a state, and returns its folder when all processes have written."""
     folder.mkdir(exist_ok=True)
     training.save(folder, weights_only=weights_only)
     Replicas.here().gather(None)

@@ -20,7 +20,7 @@ from trainables.worker.slot import Evaluation, Scores
 
 
 class FailsOnce(LearningCurve):
-    """Fails after its second epoch, if nothing has before: the file named by `model.failed` tells."""
+    """A trial that fails after its second epoch, unless the file `model.failed` exists, which it then creates."""
 
     def advance(self, epochs: float) -> Evaluation:
         marker = Path(str(self.params["model.failed"]))
@@ -86,7 +86,7 @@ class Hog(LearningCurve):
 
 
 class HogsTogether(Hog):
-    """In several processes; the last of them is the hog."""
+    """A `Hog` in several processes; the last of them takes the memory."""
 
     divides_rows = True
 
@@ -141,7 +141,7 @@ class Held(LearningCurve):
 
 
 class HangsTogether(Hangs):
-    """In several processes; the last of them hangs."""
+    """A `Hangs` in several processes; the last of them hangs."""
 
     divides_rows = True
 
@@ -156,7 +156,7 @@ def _is_last() -> bool:
 
 
 def hangs(params: Params, *, spec: FineTuneSpec) -> None:
-    """The same as a function."""
+    """A function trainable that hangs as `Hangs` does."""
     curve = Hangs(params, spec)
     while curve.epoch < curve.horizon:
         epoch, metrics, _ = curve.advance(1)
@@ -195,7 +195,7 @@ class Lucky(LearningCurve):
 
 
 def train(params: Params, *, spec: FineTuneSpec) -> None:
-    """The same curve, and the progress at the start of each epoch, which tells whose checkpoint it began from."""
+    """A function trainable with the learning curve; it also reports the progress at the start of each epoch."""
     curve = LearningCurve(params, spec)
     if (start := restored_checkpoint()) is not None:
         curve.restore(start)
@@ -208,11 +208,11 @@ def train(params: Params, *, spec: FineTuneSpec) -> None:
 
 
 def reports_nothing(params: Params, *, spec: FineTuneSpec) -> None:
-    """Ends without a word."""
+    """A function trainable that ends without a report."""
 
 
 def train_without_checkpoints(params: Params, *, spec: FineTuneSpec) -> None:
-    """The same curve; nobody can go on from it."""
+    """A function trainable with the learning curve, without checkpoints."""
     curve = LearningCurve(params, spec)
     while curve.epoch < curve.horizon:
         epoch, metrics, _ = curve.advance(1)

@@ -21,7 +21,7 @@ FITTING_ROWS = 2
 
 
 class Replicated(ProbedFineTuning):
-    """Notes its rank, its process and how many rows that has computed."""
+    """A trial that notes its rank, its process and the rows that it has computed."""
 
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:
         self.computed = 0
@@ -29,7 +29,7 @@ class Replicated(ProbedFineTuning):
         self.model.base_model.register_forward_pre_hook(self._before_forward)
 
     def event(self, kind: str, **facts: Any) -> None:
-        """As its base class, and which process it is."""
+        """Notes an event with rank, process and random state."""
         drawn = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()
         mine = {"rank": self.replicas.rank, "process": os.getpid(), "computed": self.computed, "random": drawn}
         super().event(kind, **mine, **facts)

@@ -49,7 +49,7 @@ class DrivenSlot(Slot):
 
     @property
     def training(self) -> Any:
-        """Its trial as it stands."""
+        """The training of the slot's present trial."""
         return self.built[0]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -57,7 +57,7 @@ class DrivenSlot(Slot):
         return super().reset_config(new_config)
 
     def to_the_end(self) -> list[dict[str, Any]]:
-        """Train on to the end; the reports without what a clock tells."""
+        """Trains to the end; returns the reports without times."""
         results: list[dict[str, Any]] = []
         while not results or not results[-1]["done"]:
             results.append(self.step())
@@ -65,7 +65,7 @@ class DrivenSlot(Slot):
 
 
 def saved(slot: Slot, study: Path, trial: str, number: int) -> Path:
-    """The checkpoint's folder, as Tune would name it."""
+    """Saves a checkpoint as Tune would; returns its folder."""
     folder = study / trial / f"checkpoint_{number:06d}"
     folder.mkdir(parents=True)
     slot.save_checkpoint(str(folder))
@@ -73,7 +73,7 @@ def saved(slot: Slot, study: Path, trial: str, number: int) -> Path:
 
 
 def state_of(slot: DrivenSlot) -> tuple[float, str, str]:
-    """Position, weights and moments of what a slot holds."""
+    """Returns position, and digests of weights and moments, of a slot's training."""
     training = slot.training
     moments = (s[k] for s in training.optimizer.state.values() for k in ("exp_avg", "exp_avg_sq", "step"))
     return training.epoch, digest(training.model.parameters()), digest(moments)

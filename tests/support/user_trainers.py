@@ -21,7 +21,7 @@ WORDS, LENGTH, BATCH, TRAIN, VALIDATION = 64, 8, 16, 64, 32
 
 
 def rows(count: int, seed: int = 0, *, lengths: bool = False) -> datasets.Dataset:
-    """Texts of random words that are of class 1 where the first word is of the second half; each with its number."""
+    """Makes texts of random words, each with its number; the class is 1 if the first word is of the second half."""
     random = np.random.default_rng(seed)
     words = random.integers(4, WORDS, (count, LENGTH))
     sizes = random.integers(3, LENGTH + 1, count) if lengths else np.full(count, LENGTH)
@@ -35,7 +35,7 @@ def rows(count: int, seed: int = 0, *, lengths: bool = False) -> datasets.Datase
 
 
 def tiny_model(**config: Any) -> BertForSequenceClassification:
-    """A BERT of one layer, with dropout."""
+    """Makes a BERT of one layer, with dropout."""
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     return BertForSequenceClassification(
         BertConfig(vocab_size=WORDS, max_position_embeddings=LENGTH, **{**small, **config})
@@ -43,17 +43,17 @@ def tiny_model(**config: Any) -> BertForSequenceClassification:
 
 
 def fresh_model() -> BertForSequenceClassification:
-    """As a `model_init`, which the Trainer hands a trial if it takes anything."""
+    """A `model_init` that takes the trial."""
     return tiny_model()
 
 
 def accuracy(scored: Any) -> dict[str, float]:
-    """Share of the rows that are told right."""
+    """Returns the accuracy."""
     return {"accuracy": float((scored.predictions.argmax(-1) == scored.label_ids).mean())}
 
 
 class Seen(TrainerCallback):  # type: ignore[misc]
-    """Writes down what optimizer, loader and scheduler hold at each step, and which rows passed."""
+    """A callback that records optimizer, loader and scheduler values at each step, and the rows that passed."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[Any, ...]] = []
@@ -61,17 +61,17 @@ class Seen(TrainerCallback):  # type: ignore[misc]
         self.ended = 0
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Position, and of each group rate, decay and betas."""
+        """Records the position, and of each group rate, decay and betas."""
         groups = kwargs["optimizer"].param_groups
         values = [(g["lr"], g.get("weight_decay"), g.get("betas")) for g in groups]
         self.steps.append((state.global_step + 1, values, kwargs["train_dataloader"].batch_size))
 
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        """The training is through."""
+        """Counts the trainings that ended."""
         self.ended += 1
 
     def collate(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """A batch of rows, padded."""
+        """Pads a batch of rows."""
         self.rows += [row["row"] for row in batch if row["row"] < TRAIN]
         longest = max(len(row["input_ids"]) for row in batch)
         padded = []
@@ -113,12 +113,12 @@ def trainer(params: Mapping[str, Any], kind: type[Trainer] = Trainer, **given: A
 
 
 def without_test_rows(params: dict[str, Any]) -> Trainer:
-    """A factory whose Trainer has no `test_dataset`."""
+    """A factory of Trainers without `test_dataset`."""
     return trainer(params)
 
 
 def make_trainer(params: dict[str, Any]) -> Trainer:
-    """The factory of the experiments that tests run whole."""
+    """The factory of the whole experiments in the tests."""
     made = trainer(params)
     made.test_dataset = rows(VALIDATION, 2)
     return made

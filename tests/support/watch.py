@@ -1,10 +1,10 @@
-"""A clock for tests: time stands still until somebody moves it on."""
+"""A clock for tests, whose time moves only when a test moves it."""
 
 from __future__ import annotations
 
 
 class Watch:
-    """For `trainables.machine.clock.use`. To sleep moves it on."""
+    """A clock for `trainables.machine.clock.use`; `sleep` moves its time."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""States by need: in shared memory, beside their manifest, or nowhere; found, copied, and made again bit for bit."""
+"""States in shared memory, beside their manifest, or nowhere: they are found, copied, and recomputed bit for bit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def study(tmp_path: Path) -> Iterator[Path]:
 
 
 def clone(study: Path, spec: FineTuneSpec, policy: CheckpointPolicy) -> tuple[DrivenSlot, Path]:
-    """One that took over A's state of the first epoch and went on with B; and its checkpoint of the second epoch."""
+    """Makes a slot that continued from A's state of epoch 1 with B, and returns it with its checkpoint of epoch 2."""
     donor = DrivenSlot(A, policy, spec, FineTuning)
     donor.step()
     donated = saved(donor, study, "donor", 0)
@@ -306,7 +306,7 @@ def test_a_state_on_a_node_that_is_lost_is_not_waited_for_but_made_again(study: 
 
 
 def by_safetensors(file: Path) -> None:
-    """It would replace the device by a file; these are its words on a full disk."""
+    """Raises safetensors' error on a full disk, because it would replace the device by a file."""
     from safetensors import SafetensorError
 
     raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
@@ -323,7 +323,7 @@ def by_hand(file: Path) -> None:
 
 
 class MeetsFullMemory(LearningCurve):
-    """Where it is to be saved in shared memory, it writes to a device that is always full."""
+    """A trial that writes to a device that is always full if it is saved in shared memory."""
 
     write: Callable[[Path], None]
     meets: Path  # the folder below which it is full
@@ -392,7 +392,7 @@ def test_an_error_that_has_to_do_with_no_disk_is_not_taken_for_a_full_one(study:
 def test_a_model_whose_size_was_unknown_is_measured_before_its_first_state(
     study: Path, small: FineTuneSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one of the Hub is, which a driver has not in its cache: to fill the memory up would hurt others as well."""
+    """A model of unknown size, like one of the Hub that is not cached; filling memory would hurt others."""
     size = weight_bytes(small.model)
     assert size is not None
     monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size))
@@ -419,7 +419,7 @@ class FillsMemory(FineTuning):
 def test_trials_go_on_where_shared_memory_is_a_disk_of_little_room(
     tmp_path: Path, small: FineTuneSpec, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    """As in a container, which has 64 MB for all."""
+    """A small shared memory, as in a container with 64 MB."""
     size = weight_bytes(small.model)
     assert size is not None
     (memory := tmp_path / "memory").mkdir()

@@ -1,4 +1,4 @@
-"""What local rows tell before anything is started: all mistakes in one message, and what was not looked at."""
+"""Local rows are checked before a run: all mistakes in one message, and a note about what was not checked."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_rows_subsets_and_labels_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_what_check_tells_is_told_by_a_run_too(tmp_path: Path) -> None:
-    """Of a Hub data set only a run reads rows."""
+    """Only a run reads the rows of a Hub data set."""
     options = two_columns(tmp_path).model_copy(update={"subset": Subset(train=100, validation=80)})
     told = "100: the train split has 28 rows; .* Also: data.subset.validation: 80: the validation split has 4 rows"
     unusable("data.subset.train", told, "text_classification", options)

@@ -1,4 +1,4 @@
-"""What trials share of their data: tokenised once per content, options, tokenizer and length, and equal bit for bit."""
+"""Tokenised data that trials share: once per content, options, tokenizer and length, and equal bit for bit."""
 
 from __future__ import annotations
 

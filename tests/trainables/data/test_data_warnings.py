@@ -1,4 +1,4 @@
-"""What is said of data that are suspicious, and that nothing is said of data that are not."""
+"""Suspicious data are warned about, and sound data are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOW = TokenizerSummary(vocabulary=30522, max_length=128, limit=512, pad_token="[
 
 
 def summary(**changed: object) -> DataSummary:
-    """Of data that are in order, but for what is changed."""
+    """Summarises sound data with these changes."""
     splits = {
         "train": SplitSummary(rows=7000, classes={"neg": 3500, "pos": 3500}),
         "validation": SplitSummary(rows=1000, classes={"neg": 500, "pos": 500}),

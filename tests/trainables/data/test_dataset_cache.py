@@ -60,7 +60,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def ask(folder: Path, log: Path, gate: Path) -> None:
-    """Another process: writes down that it asks, that it builds (which takes until `gate` exists), what it got."""
+    """A process that notes when it requests an entry, when it builds it (until `gate` exists), and what it got."""
 
     def build() -> CacheContent:
         write_line(log, f"{os.getpid()} builds")
@@ -172,7 +172,7 @@ def test_the_next_builder_of_anything_removes_what_a_killed_one_left(
 
 
 def waits_for(path: Path) -> bool:
-    """Whether somebody waits for its lock, as Linux tells: `1: -> FLOCK ADVISORY WRITE 4711 fe:00:590961 0 EOF`."""
+    """True if a process waits for the lock, by `/proc/locks`: `1: -> FLOCK ADVISORY WRITE 4711 fe:00:590961 0 EOF`."""
     waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if " -> " in line]
     return str(path.stat().st_ino) in {words[-3].rpartition(":")[2] for words in waiting}
 
@@ -248,7 +248,7 @@ def size_of(store: DatasetCache, key: str) -> int:
 
 
 def age(store: DatasetCache, *keys: str) -> None:
-    """As if each of `keys` had been used a minute after the one before it, all of them long ago."""
+    """Sets the last uses of `keys` to a minute after each other, long ago."""
     for i, key in enumerate(keys):
         os.utime(store.folder / key, (i * 60.0, i * 60.0))
 

@@ -26,7 +26,7 @@ def test_without_a_network_the_error_says_what_to_do() -> None:
 
 @pytest.fixture
 def cached_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSpec:
-    """A data set as the Hub's cache holds it after a download: `nobody/tiny`, config `small`, test labels hidden."""
+    """A data set in the Hub's cache: `nobody/tiny`, config `small`, test labels withheld."""
     import datasets
 
     source = tmp_path / "downloaded"

@@ -1,4 +1,4 @@
-"""What is a class: labels as they stand in every format, and which of two classes is the positive one."""
+"""Labels of every file format become classes, and one of two classes is the positive one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def classes(options: DataSpec) -> tuple[str, ...]:
 
 
 def csv(folder: Path, *labels: str, rows: int = 60) -> DataSpec:
-    """One CSV whose labels stand there as they are given, in turn."""
+    """Writes a CSV with these labels in turn."""
     lines = [f"{text},{labels[i % len(labels)]}" for i, text in enumerate(texts(rows))]
     (folder / "train.csv").write_text("\n".join(["text,label", *lines]) + "\n")
     return generic(folder)

@@ -1,4 +1,4 @@
-"""What was read once is not read again, as long as a block lasts."""
+"""Within a block rows are read once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task says of its data: files, rows and classes, what was left out."""
+"""The summary of a task's data: files, rows and classes, and what was left out."""
 
 from __future__ import annotations
 

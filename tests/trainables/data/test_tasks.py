@@ -1,4 +1,4 @@
-"""Tasks by name: which there are, what their presets say, and what an error of theirs carries."""
+"""Tasks by name: which exist, their presets, and the errors for unknown ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each way in which data can be unusable, and what is said of it."""
+"""Each kind of unusable data is refused with its reason and next step."""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ STEPS = 4 * TRAIN // BATCH  # of rows in both processes as in one
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where they meet, and save."""
+    """The folder of the rendezvous and of saved states."""
     return tmp_path_factory.mktemp("meeting")
 
 
 @pytest.fixture(scope="module")
 def said(folder: Path) -> list[dict[str, Any]]:
-    """What each of two processes says."""
+    """Runs two processes; returns what each prints."""
     command = [sys.executable, "-m", "tests.support.divided_trainers"]
     environment = {**own_environment(), "OMP_NUM_THREADS": "1"}
     members = [

@@ -1,4 +1,4 @@
-"""What the processes of a trial send each other: from them alone, and over loopback alone."""
+"""Messages between the processes of a trial come from these alone, over loopback alone."""
 
 from __future__ import annotations
 

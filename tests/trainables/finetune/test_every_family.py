@@ -1,4 +1,4 @@
-"""Every family for which transformers has a text classifier does what `trainables.models.families` says of it."""
+"""Every family with a text classifier in transformers behaves as `trainables.models.families` records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every family of models has to keep: scores do not depend on the batch, what is saved is what was scored."""
+"""Of every family of models, scores do not depend on the batch, and the saved model is the scored one."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def spec(family: Family, data: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def scored(spec: FineTuneSpec, batch: int) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
-    """The logits of the test rows and the metrics of validation, with so many rows per batch."""
+    """Returns test logits and validation metrics at a batch size."""
     trial = FineTuning(PARAMS, spec.model_copy(update={"eval_batch_size": batch}))
     return trial.trainer.predict(trial.data.test).predictions, dict(trial.score("validation").metrics)
 

@@ -1,4 +1,4 @@
-"""One trial as a live object: repeatable, counted in examples, and after an exploit its own values in force."""
+"""A fine-tuning trial is repeatable, counts examples, and has its own values in force after an exploit."""
 
 from __future__ import annotations
 

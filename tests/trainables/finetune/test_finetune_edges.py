@@ -1,4 +1,4 @@
-"""One trial where it is easily wrong: fractions of epochs, odd sizes, regression, other optimizers, long inputs."""
+"""Edge cases of a trial: fractions of epochs, odd sizes, regression, other optimizers, long inputs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def spec(tiny_model: Path, tiny_data: Path) -> FineTuneSpec:
 
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CSV of pairs: 240 rows, the number is how often the second text says `wave`."""
+    """Writes a CSV of 240 pairs; the label is the number of `wave` in the second text."""
     rng = random.Random(0)
     rows = ["question,answer,score"]
     for i in range(240):

@@ -1,4 +1,4 @@
-"""What a trial does not do: wait for the device at a step, keep memory, or leave its mark on the process."""
+"""A trial does not wait for the device at each step, keep memory, or change its process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a model's folder is told by its files, before anything is loaded; what is right is loaded."""
+"""Faults of a model's folder are found in its files before it is loaded; sound folders are loaded."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_folder_without_a_tokenizer_is_refused_with_what_was_looked_for(folder
 
 @pytest.mark.parametrize("model_type", ["gpt2", "roberta", "t5", "deberta-v2", "modernbert", "llama"])
 def test_no_tokenizer_is_made_up_for_any_family(model_type: str, tmp_path: Path) -> None:
-    """As when one comes from the Hub without its files, which nothing but the load sees."""
+    """Makes the check pass, as for a Hub model without files, where only loading finds the fault."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     assert any("has no tokenizer" in message for _, message in check_model(spec(tmp_path)))
     with pytest.raises(ModelError, match="model"):

@@ -28,7 +28,7 @@ pytestmark = [
 
 
 class Step(NamedTuple):
-    """What is in force in an optimizer step: of each parameter group, and of the loader."""
+    """The values in force in an optimizer step: of each parameter group, and of the loader."""
 
     rates: list[float]
     decays: list[float]
@@ -123,7 +123,7 @@ def test_after_an_exploit_its_own_values_are_in_force_and_the_moments_are_the_do
 
 
 def test_a_checkpoint_holds_what_is_trained(make: str, tmp_path: Path, donor: Life) -> None:
-    """Of a model with an adapter the adapter alone."""
+    """The state of a model with an adapter holds the adapter alone."""
     (file,) = tmp_path.glob("*.safetensors")
     held = sum(tensor.numel() for tensor in load_file(file).values())
     trained = trained_weights(donor.training.trainer).numel()

@@ -1,4 +1,4 @@
-"""What a user's Trainer asks for that is done otherwise in a trial, and what is refused: DROPIN's table, row by row."""
+"""Settings of a user's Trainer that a trial replaces or refuses, row by row of the table in `rules`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_nothing_is_drawn_printed_or_sent(capsys: pytest.CaptureFixture[str], mo
 
     class Board(TensorBoardCallback):  # type: ignore[misc]
         def __init__(self) -> None:
-            """Without the writer, which may not be installed."""
+            """A TensorBoard callback without the writer, which may not be installed."""
 
     monkeypatch.setattr(Trainer, "init_hf_repo", no_network)
     sending = {"push_to_hub": True, "disable_tqdm": False, "logging_strategy": "steps", "logging_steps": 1}

@@ -1,4 +1,4 @@
-"""Objects on their way to the slots: what travels by value, what as a handle, and what is told of the rest."""
+"""Shipped objects: what is pickled by value, what by reference, and the errors for the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's Trainer in a slot, as Tune drives it: checkpoints, exploits, and states that are lost and made again."""
+"""A user's Trainer in a slot, as Tune drives it: checkpoints, exploits, and states that are lost and recomputed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def driven() -> DrivenSlot:
 
 
 def weights(slot: DrivenSlot) -> torch.Tensor:
-    """Of the trial that it holds."""
+    """The live training of the slot's trial."""
     return torch.cat([p.detach().flatten() for p in slot.training.trainer.model.parameters()])
 
 

@@ -1,4 +1,4 @@
-"""What of transformers' Trainer has no public name and is relied on by `paused` and `own_optimizer`.
+"""The private parts of transformers' Trainer that `paused_training` and `custom_optimizer` rely on.
 
 Read off the installed release: one that has moved any of it fails here, with the name, and not in a trial.
 """

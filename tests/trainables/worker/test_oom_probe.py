@@ -1,4 +1,4 @@
-"""What a process leaves on its node about memory, and what it says after a death that was not for want of it."""
+"""The OOM probe of a process, also after a death that was not for lack of memory."""
 
 from __future__ import annotations
 

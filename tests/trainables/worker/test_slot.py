@@ -31,12 +31,12 @@ CURVE = FineTuneSpec(
 
 
 def curve_slot(params: dict[str, Any], spec: FineTuneSpec = CURVE, **given: Any) -> DrivenSlot:
-    """One of the closed form, three epochs long."""
+    """Makes a slot with the learning curve, three epochs long."""
     return DrivenSlot(params, spec=spec, **given)
 
 
 def real_slot(params: dict[str, Any], spec: FineTuneSpec) -> DrivenSlot:
-    """One of the real trial."""
+    """Makes a slot with a real fine-tuning."""
     return DrivenSlot(params, spec=spec, training=FineTuning)
 
 
@@ -113,7 +113,7 @@ def test_a_checkpoint_is_on_the_disk_before_tune_hears_of_it(
 
 @pytest.mark.unit
 def test_of_what_was_left_nothing_damaged_is_told(tmp_path: Path) -> None:
-    """The second one: the first is told, the second computed again, with the same result."""
+    """A damaged second checkpoint: the first is re-reported, the second recomputed with the same result."""
     killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
     for path in (tmp_path / "study" / "a" / "checkpoint_000001").glob("recipe*.json"):
         path.write_bytes(path.read_bytes()[:-1] + b"?")
