@@ -15,35 +15,35 @@ from tuning.spec.store_url import sqlite_file
 from tuning.store.study_store import StudyStore
 
 
-def extend_spec(before: ExperimentSpec, asked: ExperimentSpec, *, judged: bool) -> ExperimentSpec:
+def extend_spec(before: ExperimentSpec, requested: ExperimentSpec, *, judged: bool) -> ExperimentSpec:
     """Return the spec of the extended experiment.
 
     Args:
         before: the spec as it was run.
-        asked: the same with more seeds, in any order, and more strategies behind those of before.
+        requested: the same with more seeds, in any order, and more strategies behind those of before.
         judged: True if a test score is recorded.
 
     Raises:
         InputError: it adds nothing, or changes something else.
     """
     keep = f"keep those of before: seeds={list(before.seeds)}"
-    if gone := [seed for seed in before.seeds if seed not in asked.seeds]:
+    if gone := [seed for seed in before.seeds if seed not in requested.seeds]:
         rule = f"leaves out {', '.join(map(str, gone))}, which the experiment has; an extension adds seeds"
-        raise InputError("seeds", list(asked.seeds), rule, f"{keep[:-1]}, ...]")
-    for place, (old, new) in enumerate(zip_longest(before.strategies, asked.strategies[: len(before.strategies)])):
+        raise InputError("seeds", list(requested.seeds), rule, f"{keep[:-1]}, ...]")
+    for place, (old, new) in enumerate(zip_longest(before.strategies, requested.strategies[: len(before.strategies)])):
         if old != new:
             step = (
                 f"add it as one of its own: strategies.{len(before.strategies)}={{kind: {old.kind}, label: NAME, ...}}"
             )
             rule = f"{old.name} has searched as it was, and cannot be another one now; an extension adds strategies"
             raise InputError(f"strategies.{place}", "" if new is None else new.name, rule, step)
-    added = tuple(seed for seed in asked.seeds if seed not in before.seeds)
-    if not added and len(asked.strategies) == len(before.strategies):
+    added = tuple(seed for seed in requested.seeds if seed not in before.seeds)
+    if not added and len(requested.strategies) == len(before.strategies):
         step = f"name more seeds than {list(before.seeds)}, or go on with `tunefleet resume {before.resumed_as}`"
-        raise InputError("seeds", list(asked.seeds), "nothing is added", step)
+        raise InputError("seeds", list(requested.seeds), "nothing is added", step)
     began = Extension(seeds=len(before.seeds), strategies=len(before.strategies), judged=judged)
     more = {"seeds": (*before.seeds, *added), "extended": (*before.extended, began)}
-    spec = asked.model_copy(update=more)
+    spec = requested.model_copy(update=more)
     old, new = before.decisive(), spec.decisive()
     if other := [key for key in {**new, **old} if old.get(key) != new.get(key)]:
         step = "begin another experiment with it (name=...)"
@@ -63,8 +63,8 @@ def with_another_seed(spec: ExperimentSpec, outcome: ExperimentOutcome) -> Exper
     contrasts = [pair for pair in comparison.pairs if comparison.baseline in (pair.first, pair.second)]
     if not any(pair.withheld is None and not pair.shown and pair.answer != "no larger" for pair in contrasts):
         return None
-    asked = spec.model_copy(update={"seeds": (*spec.seeds, max(spec.seeds) + 1)})
-    return extend_spec(spec, asked, judged=True)
+    requested = spec.model_copy(update={"seeds": (*spec.seeds, max(spec.seeds) + 1)})
+    return extend_spec(spec, requested, judged=True)
 
 
 def has_test_score(experiment: str, store: str) -> bool:

@@ -233,8 +233,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         named, best = list(dict.fromkeys(self._loads.values())), self._kept.best(self._keep_best)
         saved = set(named).union(self._pinned(), *self._snapshots)
         bases = {entry.path for entry in self._copied_bases(saved)}
-        asked = {entry.path for entry in self._kept if entry.trial in self._resumed}  # maybe, once they have a slot
-        needed = (saved | bases | asked | {entry.path for entry in best}).union(*self._parting)
+        revivable = {entry.path for entry in self._kept if entry.trial in self._resumed}  # maybe, once they have a slot
+        needed = (saved | bases | revivable | {entry.path for entry in best}).union(*self._parting)
         if self._states is not None:
             for entry in best:
                 if entry.manifest is not None and entry.path not in bases and self._is_copied(entry):

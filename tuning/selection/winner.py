@@ -43,7 +43,7 @@ def winner_of(outcome: ExperimentOutcome, strategy: str | None = None, confirm: 
     if confirmed:
         study, trainings = max(confirmed, key=lambda pair: _sign(pair[0]) * mean(pair[1], "validation", pair[0].metric))
         if len(confirmed) < len(studies):
-            caveats.append(f"Only {len(confirmed)} of {len(studies)} studies are confirmed; the others had no say.")
+            caveats.append(f"Only {len(confirmed)} of {len(studies)} studies are confirmed; the others do not count.")
         first = trainings[0]
         candidate = Candidate(first.rank, first.trial, first.epoch, first.schedule, first.searched)
         return Winner(study, candidate, trainings, tuple(caveats))

@@ -54,7 +54,7 @@ def test_the_best_confirmed_mean_wins_whatever_the_search_and_the_test_say() -> 
     )
     winner = winner_of(outcome)
     assert (winner.study.strategy, len(winner.confirmations)) == ("pbt", 2)
-    assert winner.caveats == ("Only 2 of 3 studies are confirmed; the others had no say.",)
+    assert winner.caveats == ("Only 2 of 3 studies are confirmed; the others do not count.",)
     assert winner_of(outcome, "grid").study.strategy == "grid"
     more = winner_of(outcome, "pbt", ConfirmSpec(top=1, seeds=3))
     assert more.caveats == ("The confirmation was not over: pbt seed 0.",)
