@@ -8,8 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.support.probes import digest
-from trainables.checkpoints.manager import BESIDE_THE_MANIFEST
-from trainables.checkpoints.policy import CheckpointPolicy
+from trainables.checkpoints.policy import BESIDE_THE_MANIFEST, CheckpointPolicy
 from trainables.learning_curve import LearningCurve
 from trainables.spec import FineTuneSpec, Objective, Params
 from trainables.worker.slot import Slot

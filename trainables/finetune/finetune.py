@@ -80,20 +80,7 @@ class FineTuning:
             always_mask(self.model)
         if spec.compile:
             compile_encoder(self.model)
-        alike = self.model.config.model_type in SEES_PADDING  # such models need equal padding in every batch
-        self.trainer = SegmentTrainer(
-            model=self.model,
-            args=training_arguments(spec, self.params),
-            train_dataset=self.data.train,
-            data_collator=DataCollatorWithPadding(
-                self.data.tokenizer,
-                padding="max_length" if alike else True,
-                max_length=self.data.max_length if alike else None,
-                pad_to_multiple_of=multiple,
-            ),
-            position=self,
-            replicas=self.replicas,
-        )
+        self.trainer = self._make_trainer(multiple)
         self.optimizer = self.trainer.create_optimizer()
         self.trainer.lr_scheduler = self.schedule = ProgressSchedule(
             self.optimizer, self._schedule(), lambda: self.examples
@@ -216,6 +203,23 @@ class FineTuning:
         if self.data.regression:
             return float(torch.nn.functional.mse_loss(outputs.squeeze(-1), torch.from_numpy(labels).double()))
         return float(torch.nn.functional.cross_entropy(outputs, torch.from_numpy(labels).long()))
+
+    def _make_trainer(self, multiple: int) -> SegmentTrainer:
+        """Builds the Trainer, whose batches are padded to a multiple of `multiple` tokens."""
+        alike = self.model.config.model_type in SEES_PADDING  # such models need equal padding in every batch
+        return SegmentTrainer(
+            model=self.model,
+            args=training_arguments(self.spec, self.params),
+            train_dataset=self.data.train,
+            data_collator=DataCollatorWithPadding(
+                self.data.tokenizer,
+                padding="max_length" if alike else True,
+                max_length=self.data.max_length if alike else None,
+                pad_to_multiple_of=multiple,
+            ),
+            position=self,
+            replicas=self.replicas,
+        )
 
     def _schedule(self) -> Schedule:
         args = self.trainer.args

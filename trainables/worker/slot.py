@@ -15,9 +15,9 @@ from typing import Any
 from pyarrow.fs import LocalFileSystem
 from ray import tune
 
-from trainables.checkpoints.manager import BESIDE_THE_MANIFEST, CheckpointManager
+from trainables.checkpoints.manager import CheckpointManager
 from trainables.checkpoints.manifest import CheckpointManifest
-from trainables.checkpoints.policy import CheckpointPolicy
+from trainables.checkpoints.policy import BESIDE_THE_MANIFEST, CheckpointPolicy
 from trainables.epochs import next_position
 from trainables.lookup import build_training, is_training, load_trainable
 from trainables.machine import clock

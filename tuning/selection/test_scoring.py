@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from trainables.checkpoints.manager import weights_folder
+from trainables.checkpoints.recomputation import weights_folder
 from trainables.checkpoints.storage import Storage
 from trainables.lookup import build_training, is_training
 from trainables.machine import clock

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.checkpoints.manager import weights_folder
+from trainables.checkpoints.recomputation import weights_folder
 from trainables.errors import InputError
 from trainables.lookup import build_training
 from trainables.user_trainer.argument_values import matching_fields

@@ -19,7 +19,7 @@ import pytest
 from tests.support.disks import NoDisk, fill, small_disk
 from tests.support.slots import CURVE, A, B, DrivenSlot, saved, state_of
 from tests.support.watch import Watch
-from trainables.checkpoints.manager import CheckpointManager, recompute, weights_folder
+from trainables.checkpoints.manager import CheckpointManager
 from trainables.checkpoints.manifest import (
     MANIFEST,
     MOMENTS,
@@ -29,6 +29,7 @@ from trainables.checkpoints.manifest import (
     weights_name,
 )
 from trainables.checkpoints.policy import CheckpointPolicy
+from trainables.checkpoints.recomputation import recompute, weights_folder
 from trainables.checkpoints.storage import FOLDERS
 from trainables.finetune.finetune import FineTuning
 from trainables.learning_curve import LearningCurve

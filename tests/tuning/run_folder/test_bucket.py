@@ -37,9 +37,9 @@ from tests.support.specs import curve_experiment
 from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of
 from tests.support.user_trainers import rows
 from trainables.checkpoints.bucket import COMPLETE
-from trainables.checkpoints.manager import weights_folder
 from trainables.checkpoints.manifest import MANIFEST, SPARE_MANIFEST, CheckpointManifest, weights_name
 from trainables.checkpoints.policy import CheckpointPolicy
+from trainables.checkpoints.recomputation import weights_folder
 from trainables.checksums import CHECKSUMS
 from trainables.errors import InputError
 from trainables.finetune.finetune import FineTuning

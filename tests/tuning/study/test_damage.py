@@ -13,9 +13,9 @@ import pytest
 from tests.support.damage import damage
 from tests.support.slots import CURVE, A, DrivenSlot, saved
 from trainables import checksums
-from trainables.checkpoints.manager import weights_folder
 from trainables.checkpoints.manifest import MANIFEST, SPARE_MANIFEST, CheckpointManifest, full_name
 from trainables.checkpoints.policy import CheckpointPolicy
+from trainables.checkpoints.recomputation import weights_folder
 from trainables.checkpoints.storage import FOLDERS
 from trainables.checksums import DamagedCheckpoint, write_checksums
 from trainables.learning_curve import LearningCurve
