@@ -14,7 +14,7 @@ import click
 from click.shell_completion import shell_complete
 
 from tuning.cli.cluster import cluster_group
-from tuning.cli.command import NAME, Group, print_usage_error
+from tuning.cli.command import NAME, CommandGroup, print_usage_error
 from tuning.cli.completion import VARIABLE, completion_command
 from tuning.cli.doctor import doctor_command
 from tuning.cli.exit_status import exit_status_of
@@ -46,7 +46,7 @@ COMMANDS = (  # in the order of the help: to run, to read, to go on, to look aft
 
 
 @click.group(
-    cls=Group,
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog="Start with: tunefleet run quickstart",
 )

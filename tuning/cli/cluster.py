@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trainables.errors import InputError
-from tuning.cli.command import Group
+from tuning.cli.command import CommandGroup
 from tuning.cli.exit_status import FAILED, SUCCESS
 from tuning.cli.output import print_message
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cluster.nodes.start import StartedNode
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def cluster_group() -> None:
     """Start or stop Ray on this machine, closed to strangers."""
 

@@ -51,7 +51,7 @@ class Command(click.Command):
             yield f"{meant[0]}{equals}{value}" if name.startswith("--") and len(meant) == 1 else word
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """Commands under one name, listed in the order in which they were added."""
 
     command_class = Command

@@ -20,12 +20,12 @@ from cluster.capacity import ClusterError
 from cluster.examination import Finding, State, examine_machine
 from tuning.cli.command import Command
 from tuning.cli.doctor_checks import (
-    check_cache,
-    check_hub,
-    check_storage,
-    check_store,
-    check_tracking,
-    check_versions,
+    examine_cache,
+    examine_hub,
+    examine_storage,
+    examine_store,
+    examine_tracking,
+    examine_versions,
     uses_hub,
 )
 from tuning.cli.exit_status import FAILED, SUCCESS
@@ -101,19 +101,19 @@ def examine(source: str | Path | Mapping[str, Any], overrides: Sequence[str]) ->
     """
     from tuning.spec.loading import load_spec
 
-    here = [*check_versions(), *examine_machine()]
+    here = [*examine_versions(), *examine_machine()]
     try:
         spec = load_spec(source, overrides)
     except SpecError as error:
         mend = "mend it; `tunefleet validate` shows the same"
         here.append(Finding("spec", State.LACKING, str(error), mend))
-        return {HERE: [*here, *check_cache(), *check_hub()]}
+        return {HERE: [*here, *examine_cache(), *examine_hub()]}
     checks = (
-        check_storage(spec),
-        check_cache(),
-        check_store(spec),
-        check_hub(needed=source is WITHOUT_SPEC or uses_hub(spec)),
-        check_tracking(spec),
+        examine_storage(spec),
+        examine_cache(),
+        examine_store(spec),
+        examine_hub(needed=source is WITHOUT_SPEC or uses_hub(spec)),
+        examine_tracking(spec),
     )
     found = {HERE: [*here, *(finding for check in checks for finding in check)]}
     if spec.cluster.address is not None:

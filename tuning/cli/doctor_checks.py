@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 REACH_SECONDS = 5.0  # for one answer of a server outside
 
 
-def check_versions() -> Iterator[Finding]:
+def examine_versions() -> Iterator[Finding]:
     """Check that the installed libraries are of supported versions."""
     for mistake in unsupported():
         yield Finding(mistake.path, State.LACKING, f"{mistake.value}: {mistake.rule}", mistake.next_step)
 
 
-def check_storage(spec: ExperimentSpec) -> Iterator[Finding]:
+def examine_storage(spec: ExperimentSpec) -> Iterator[Finding]:
     """Check that run folders can be written, here or in a bucket."""
     storage = spec.cluster.storage
     if not is_uri(storage):
@@ -50,7 +50,7 @@ def check_storage(spec: ExperimentSpec) -> Iterator[Finding]:
     yield Finding("storage", State.FINE, f"{storage} can be written, read and deleted from")
 
 
-def check_cache() -> Iterator[Finding]:
+def examine_cache() -> Iterator[Finding]:
     """Check the folder of tokenised data sets: it can be written, and is on a local disk."""
     step = f"set {FOLDER_VARIABLE} to a folder of yours on a local disk"
     try:
@@ -65,7 +65,7 @@ def check_cache() -> Iterator[Finding]:
         yield from examine_folder("cache", folder, step)
 
 
-def check_store(spec: ExperimentSpec) -> Iterator[Finding]:
+def examine_store(spec: ExperimentSpec) -> Iterator[Finding]:
     """Check that the study store can be opened."""
     from tuning.spec.store_url import StoreError, masked, sqlite_file
     from tuning.store.study_store import StudyStore
@@ -95,7 +95,7 @@ def uses_hub(spec: ExperimentSpec) -> bool:
     return not Path(resolve_model(spec.model)).is_dir() or find_task(spec.task).options(spec.data).hub is not None
 
 
-def check_hub(*, needed: bool = True) -> Iterator[Finding]:
+def examine_hub(*, needed: bool = True) -> Iterator[Finding]:
     """Check that the Hugging Face Hub answers, unless it is switched off or not `needed`."""
     from huggingface_hub import constants
 
@@ -123,7 +123,7 @@ def _has_hub_token() -> bool:
     return get_token() is not None
 
 
-def check_tracking(spec: ExperimentSpec) -> Iterator[Finding]:
+def examine_tracking(spec: ExperimentSpec) -> Iterator[Finding]:
     """Check that the server of Weights & Biases answers, if metrics are sent there."""
     from tuning.tracking.tracking import has_key, mode_in_force
 

@@ -37,7 +37,7 @@ def results_command(experiment: str, json: bool, storage: str, store: str | None
     """Show every trial of an experiment."""
     from tuning.report.results import print_results, results_json
 
-    outcome, _ = load_recorded(experiment, storage, store)
+    outcome, _ = _load(experiment, storage, store)
     if json:
         print(results_json(outcome))
         return SUCCESS
@@ -78,7 +78,7 @@ def compare_command(
     from tuning.budget import Price
     from tuning.comparison.text import comparison_csv, comparison_json, comparison_markdown, print_comparison
 
-    outcome, spec = load_recorded(only_one(experiments), storage, store)
+    outcome, spec = _load(only_one(experiments), storage, store)
     per_hour = None if price is None else Price(price, _currency(outcome))
     compared = comparison.compare(outcome, spec=spec, target=target, price=per_hour)
     written = {"json": comparison_json, "markdown": comparison_markdown, "csv": comparison_csv}
@@ -117,13 +117,13 @@ def export_command(
     """Write studies, trials, reports and confirmations as tables."""
     from tuning.outcome import tables
 
-    outcome, _ = load_recorded(experiment, storage, store)
+    outcome, _ = _load(experiment, storage, store)
     for path in tables.export(outcome, to or Path(f"{outcome.name}-export"), form, force=force):
         print(path)
     return SUCCESS
 
 
-def load_recorded(experiment: str, storage: str, store: str | None) -> tuple[ExperimentOutcome, dict[str, Any]]:
+def _load(experiment: str, storage: str, store: str | None) -> tuple[ExperimentOutcome, dict[str, Any]]:
     """The outcome of an experiment and its spec.
 
     Raises:

@@ -59,28 +59,28 @@ def _record(store: StudyStore, spec: ExperimentSpec) -> None:
 
 def test_ls_names_every_strategy_task_and_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls"]) == 0
-    told = capsys.readouterr().out
+    shown = capsys.readouterr().out
     for name in (*find_strategies(), *presets(), "reviews", "rte", "imdb", "text_classification"):
-        assert f"\n  {name} " in told
+        assert f"\n  {name} " in shown
     assert main(["ls", "presets"]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("csv  ")
 
 
 def test_validate_says_what_would_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "quickstart", "seeds=[0, 1]", "name=two"]) == 0
-    told = capsys.readouterr()
-    assert "two: valid" in told.out
-    assert "8 studies" in told.out
+    shown = capsys.readouterr()
+    assert "two: valid" in shown.out
+    assert "8 studies" in shown.out
     assert list(Path.cwd().iterdir()) == []
 
 
 def test_mistakes_go_to_standard_error_with_status_2_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "quickstart", "task=revews", "epochs=0"]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "2 mistakes in quickstart:" in told.err
-    assert "  task: 'revews': is no known task; did you mean reviews?" in told.err
-    assert "Traceback" not in told.err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "2 mistakes in quickstart:" in shown.err
+    assert "  task: 'revews': is no known task; did you mean reviews?" in shown.err
+    assert "Traceback" not in shown.err
 
 
 def test_debug_shows_where_an_error_came_from() -> None:
@@ -127,9 +127,9 @@ def test_results_are_found_by_name_by_folder_by_store_and_by_spec_file(
         (tmp_path / "empty").mkdir()
         monkeypatch.chdir(tmp_path / "empty")
     assert main(["results", *arguments, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["name"] == "mine"
-    assert [s["strategy"] for s in told["studies"]] == ["grid", "pbt"]
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["name"] == "mine"
+    assert [s["strategy"] for s in shown["studies"]] == ["grid", "pbt"]
 
 
 def test_a_run_folder_that_was_moved_keeps_its_results(
@@ -154,10 +154,10 @@ def test_compare_takes_a_target_and_a_price_and_writes_csv(
     recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", "mine", "--target", "0.8", "--price", "36"]) == 0
-    told = capsys.readouterr().out
-    assert "device-s to reach 0.8" in told
-    assert "> 10" in told  # the grid did not
-    assert "0.10" in told  # ten device-seconds at 36 per hour
+    shown = capsys.readouterr().out
+    assert "device-s to reach 0.8" in shown
+    assert "> 10" in shown  # the grid did not
+    assert "0.10" in shown  # ten device-seconds at 36 per hour
     assert main(["compare", "mine", "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("strategy,kind,seed,validation,")
 
@@ -188,26 +188,26 @@ def test_ls_studies_passes_over_a_run_that_has_recorded_nothing(
     other.run_folder.mkdir()
     (other.run_folder / "spec.yaml").write_text(other.to_yaml())
     assert main(["ls", "studies"]) == 0
-    told = capsys.readouterr()
-    assert "mine" in told.out
-    assert "other" in told.err
+    shown = capsys.readouterr()
+    assert "mine" in shown.out
+    assert "other" in shown.err
 
 
 @pytest.mark.parametrize("command", ["results", "compare", "export", "resume"])
-def test_an_unknown_experiment_is_told_with_the_nearest_one(
+def test_an_unknown_experiment_is_reported_with_the_nearest_one(
     recorded: ExperimentSpec, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "mime"]) == 2
     assert "did you mean mine?" in capsys.readouterr().err
 
 
-def test_a_spec_file_that_was_not_run_is_told_by_its_name_and_where_was_looked(
+def test_a_spec_file_that_was_not_run_is_reported_by_its_name_and_where_was_looked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("good.yaml").write_text("name: mine\n")
     assert main(["results", "good.yaml"]) == 2
-    told = capsys.readouterr().err
-    assert f"'mine': no experiment of that name in {tmp_path / 'runs'}; `tunefleet run good.yaml` runs it" in told
+    shown = capsys.readouterr().err
+    assert f"'mine': no experiment of that name in {tmp_path / 'runs'}; `tunefleet run good.yaml` runs it" in shown
     Path("other.yaml").write_text("task: reviews\n")
     assert main(["results", "other.yaml"]) == 2
     assert "'other.yaml': is a file without the name of an experiment; give the name" in capsys.readouterr().err
@@ -215,9 +215,9 @@ def test_a_spec_file_that_was_not_run_is_told_by_its_name_and_where_was_looked(
 
 def test_a_store_that_is_not_there_is_an_error_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["results", "mine", "--store", sqlite_url("nothing.db")]) == 1
-    told = capsys.readouterr().err
-    assert "nothing.db" in told
-    assert "Traceback" not in told
+    shown = capsys.readouterr().err
+    assert "nothing.db" in shown
+    assert "Traceback" not in shown
     assert not Path("nothing.db").exists()
 
 
@@ -226,9 +226,9 @@ def test_run_onto_an_existing_run_folder_is_refused(
 ) -> None:
     Path("mine.yaml").write_text(recorded.to_yaml())
     assert main(["run", "mine.yaml"]) == 2
-    told = capsys.readouterr().err
-    assert "tunefleet resume mine" in told
-    assert "choose another name" in told
+    shown = capsys.readouterr().err
+    assert "tunefleet resume mine" in shown
+    assert "choose another name" in shown
 
 
 def test_resume_of_another_spec_is_refused_with_what_differs(
@@ -247,7 +247,7 @@ def test_a_run_has_failed_when_every_trial_of_a_study_has(capsys: pytest.Capture
     assert "grid, seed 0: every trial failed; the first: CUDA out of memory" in capsys.readouterr().err
 
 
-def test_a_failure_that_all_studies_have_is_told_once_with_how_often(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_that_all_studies_have_is_reported_once_with_how_often(capsys: pytest.CaptureFixture[str]) -> None:
     def lost(strategy: str, *errors: str) -> StudyOutcome:
         return study(strategy, [trial(n, [], TrialState.FAILED, error=error) for n, error in enumerate(errors)])
 
@@ -275,9 +275,9 @@ def test_a_run_that_its_cluster_refuses_leaves_nothing_in_the_way_of_the_next_tr
 
 def test_ls_studies_says_where_it_found_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "studies", "--storage", "elsewhere"]) == 0
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "no experiment in elsewhere" in told.err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "no experiment in elsewhere" in shown.err
 
 
 def test_overrides_are_not_called_required(capsys: pytest.CaptureFixture[str]) -> None:
@@ -289,7 +289,7 @@ def test_overrides_are_not_called_required(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "shown"),
     [
         ([], "validate     Check a spec and name every mistake"),
         (["validat"], "no command 'validat'; did you mean validate?"),
@@ -297,8 +297,8 @@ def test_overrides_are_not_called_required(capsys: pytest.CaptureFixture[str]) -
         (["cluster", "strat"], "no command 'strat'; did you mean start?"),
     ],
 )
-def test_a_command_that_is_missing_or_misspelt_is_told_with_those_that_are_there(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_a_command_that_is_missing_or_misspelt_is_reported_with_those_that_are_there(
+    words: list[str], shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
-    assert told in capsys.readouterr().err
+    assert shown in capsys.readouterr().err

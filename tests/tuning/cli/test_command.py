@@ -31,18 +31,18 @@ def test_quick_commands_import_no_heavy_library(tmp_path: Path) -> None:
     """The imports are checked in place of the time, which depends on the machine."""
     run_left(tmp_path / "runs", strategies=[{"kind": "grid", "points": 2}], scores=(0.5,))
     command = [sys.executable, "-c", EACH, json.dumps(QUICK)]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path)
-    assert told.stderr == ""
-    ended = [json.loads(line) for line in told.stdout.splitlines()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path)
+    assert shown.stderr == ""
+    ended = [json.loads(line) for line in shown.stdout.splitlines()]
     assert [(words, status, said) for words, status, said, _ in ended] == [(words, 0, True) for words in QUICK]
     assert {" ".join(words): HEAVY & set(modules) for words, _, _, modules in ended if HEAVY & set(modules)} == {}
 
 
-def test_the_installed_command_tells_its_commands() -> None:
+def test_the_installed_command_lists_its_commands() -> None:
     program = Path(sys.executable).with_name("tunefleet")
-    told = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=120, check=True)
+    shown = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=120, check=True)
     for command in ("run", "validate", "init", "ls", "results", "compare", "export", "resume"):
-        assert f"\n  {command} " in told.stdout
+        assert f"\n  {command} " in shown.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

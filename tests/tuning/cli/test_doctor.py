@@ -37,7 +37,7 @@ def server() -> Iterator[str]:
         httpd.shutdown()
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, dict[str, Any]]]:
+def findings_of(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """The exit status, and the findings of each place by topic."""
     status = main(["doctor", "--json", *words])
     places = json.loads(capsys.readouterr().out)
@@ -45,7 +45,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str
 
 
 @pytest.mark.unit
-def test_a_machine_alone_is_told_topic_by_topic(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_machine_alone_is_reported_topic_by_topic(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status = main(["doctor"])
     out = capsys.readouterr().out
     assert status == 0
@@ -61,11 +61,11 @@ def test_what_would_fail_a_run_is_lacking_and_ends_with_status_1(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    status, found = told(capsys, f"cluster.storage={tmp_path / 'file' / 'runs'}")
+    status, found = findings_of(capsys, f"cluster.storage={tmp_path / 'file' / 'runs'}")
     assert status == 1
     assert found["this machine"]["spec"]["state"] == "lacking"
     assert "is a file, not a folder" in found["this machine"]["spec"]["found"]
-    status, found = told(capsys, "quickstart", "task=revews", "epochs=0")
+    status, found = findings_of(capsys, "quickstart", "task=revews", "epochs=0")
     assert status == 1
     assert "2 mistakes in quickstart" in found["this machine"]["spec"]["found"]
 
@@ -76,7 +76,7 @@ def test_a_store_that_is_no_store_is_lacking(
 ) -> None:
     (tmp_path / "studies.db").write_text("this is no database")
     monkeypatch.setenv("TUNEFLEET_STORE", f"sqlite:///{tmp_path / 'studies.db'}")
-    status, found = told(capsys)
+    status, found = findings_of(capsys)
     assert status == 1
     assert found["this machine"]["store"]["state"] == "lacking"
     assert str(tmp_path / "studies.db") in found["this machine"]["store"]["found"]
@@ -90,7 +90,7 @@ def test_servers_outside_are_asked_whether_they_answer_and_see_no_key(
     monkeypatch.setenv("WANDB_BASE_URL", server)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    status, found = told(capsys)
+    status, found = findings_of(capsys)
     here = found["this machine"]
     assert status == 0  # a hub that cannot be reached matters only to who needs it
     assert here["W&B"] == {"topic": "W&B", "state": "ok", "found": f"a key is there; {server} answers", "advice": ""}
@@ -107,7 +107,7 @@ def test_a_hub_that_the_spec_does_not_need_is_not_asked(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    _, found = told(capsys, "quickstart")
+    _, found = findings_of(capsys, "quickstart")
     assert found["this machine"]["hub"] == {
         "topic": "hub", "state": "ok", "found": "this spec loads nothing from it", "advice": "",
     }  # fmt: skip
@@ -119,7 +119,7 @@ def test_a_hub_that_the_spec_does_not_need_is_not_asked(
 
 @pytest.mark.unit
 def test_a_cluster_that_does_not_answer_is_lacking(capsys: pytest.CaptureFixture[str]) -> None:
-    status, found = told(capsys, "cluster.address=127.0.0.1:9")
+    status, found = findings_of(capsys, "cluster.address=127.0.0.1:9")
     assert status == 1
     assert found["cluster 127.0.0.1:9"]["cluster"]["state"] == "lacking"
     assert "127.0.0.1:9" in found["cluster 127.0.0.1:9"]["cluster"]["found"]

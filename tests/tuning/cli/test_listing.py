@@ -62,8 +62,8 @@ def test_all_is_listed_by_default_and_no_experiment_is_no_mistake(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ls", "--storage", str(tmp_path)]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(
+    shown = capsys.readouterr().out
+    assert shown.startswith(
         "experiments:\n  none yet; start one with `tunefleet run quickstart`\nstrategies:\n  defaults "
     )
     run_left(tmp_path, strategies=GRID, scores=(0.5,), finished=True)
@@ -90,13 +90,13 @@ def test_an_experiment_whose_spec_or_store_cannot_be_read_hides_no_other(
         if damaged:
             (spec.run_folder / damaged).write_bytes(b"\xff{" * 1000)
     assert main(["ls", "experiments", "--storage", str(tmp_path)]) == 0
-    told = capsys.readouterr()
-    assert [line.split()[:2] for line in told.out.splitlines()[1:]] == [
+    shown = capsys.readouterr()
+    assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [
         ["one", "interrupted"],
         ["two", "interrupted"],
         ["well", "finished"],
     ]
-    assert [line.split(":")[1].strip() for line in told.err.splitlines() if line.startswith("tunefleet: ")] == [
+    assert [line.split(":")[1].strip() for line in shown.err.splitlines() if line.startswith("tunefleet: ")] == [
         "one",
         "two",
     ]
@@ -105,9 +105,9 @@ def test_an_experiment_whose_spec_or_store_cannot_be_read_hides_no_other(
 def test_results_say_where_a_study_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = run_left(tmp_path, strategies=GRID, scores=(0.5,))
     assert main(["results", str(spec.run_folder)]) == 0
-    told = capsys.readouterr().out
-    assert "grid, seed 0: interrupted;" in told
-    assert " 0 (grid-0) running" in told
+    shown = capsys.readouterr().out
+    assert "grid, seed 0: interrupted;" in shown
+    assert " 0 (grid-0) running" in shown
     with run_lock(spec.run_folder, spec.name):
         assert main(["results", str(spec.run_folder)]) == 0
     assert "grid, seed 0: running;" in capsys.readouterr().out
@@ -126,7 +126,7 @@ def test_looking_for_a_driver_leaves_no_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(0.4, "0 s"), (119, "119 s"), (130, "2 min"), (7300, "2 h"), (86400 * 3, "3 days")]
+    ("seconds", "shown"), [(0.4, "0 s"), (119, "119 s"), (130, "2 min"), (7300, "2 h"), (86400 * 3, "3 days")]
 )
-def test_an_age_is_told_in_the_unit_that_fits(seconds: float, told: str) -> None:
-    assert age(seconds) == told
+def test_an_age_is_reported_in_the_unit_that_fits(seconds: float, shown: str) -> None:
+    assert age(seconds) == shown

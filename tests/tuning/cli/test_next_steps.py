@@ -49,8 +49,8 @@ def test_a_run_ends_with_the_next_step(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "own.yaml").write_text(spec.to_yaml())
     with simulated_ray():
         assert main(["run", str(tmp_path / "own.yaml")]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[-1] == f"Next: tunefleet report whole --storage {tmp_path}"
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-1] == f"Next: tunefleet report whole --storage {tmp_path}"
     with simulated_ray():
         assert main(["resume", "whole", "--storage", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == told[-1]
+    assert capsys.readouterr().out.splitlines()[-1] == shown[-1]

@@ -38,10 +38,10 @@ def file_of(spec: ExperimentSpec, folder: Path) -> str:
 @pytest.mark.unit
 def test_what_was_never_scored_is_replaced_by_a_run_with_the_corrected_spec(tmp_path: Path) -> None:
     run_left(tmp_path)
-    corrected, told = curve_experiment(tmp_path, epochs=8), list[str]()
-    claim_run_folder(corrected, resume=False, say=told.append)
-    assert told[0] == "nothing was trained before; begins anew; removed:"
-    assert "3 studies with 3 trials and 0 reports" in told[-1]
+    corrected, shown = curve_experiment(tmp_path, epochs=8), list[str]()
+    claim_run_folder(corrected, resume=False, say=shown.append)
+    assert shown[0] == "nothing was trained before; begins anew; removed:"
+    assert "3 studies with 3 trials and 0 reports" in shown[-1]
     assert load_spec(corrected.run_folder / "spec.yaml") == corrected
     assert [path.name for path in corrected.run_folder.iterdir()] == ["spec.yaml"]
 
@@ -56,7 +56,7 @@ def test_what_was_never_scored_leaves_a_store_that_others_share_and_they_stay(tm
 
 
 @pytest.mark.unit
-def test_what_was_scored_is_kept_and_three_ways_out_are_told_with_the_keys_that_differ(tmp_path: Path) -> None:
+def test_what_was_scored_is_kept_and_three_ways_out_are_named_with_the_keys_that_differ(tmp_path: Path) -> None:
     spec = run_left(tmp_path, scores=(0.5,))
     with pytest.raises(RunFolderError, match=rf"holds an experiment already; {WAYS}$"):
         claim_run_folder(spec, resume=False)
@@ -79,14 +79,16 @@ def test_a_resume_of_another_spec_names_the_ways_out_that_there_are(tmp_path: Pa
 
 @pytest.mark.unit
 def test_a_fresh_run_keeps_nothing_and_says_what_goes(tmp_path: Path) -> None:
-    spec, told = run_left(tmp_path, scores=(0.5, 0.6)), list[str]()
-    claim_run_folder(spec, resume=False, fresh=True, say=told.append)
-    assert told[0] == "begins anew; removed:"
-    assert f"{spec.run_folder}: 3 files" in told[1]
-    assert "3 studies with 3 trials and 6 reports" in told[2]
+    spec, shown = run_left(tmp_path, scores=(0.5, 0.6)), list[str]()
+    claim_run_folder(spec, resume=False, fresh=True, say=shown.append)
+    assert shown[0] == "begins anew; removed:"
+    assert f"{spec.run_folder}: 3 files" in shown[1]
+    assert "3 studies with 3 trials and 6 reports" in shown[2]
     assert [path.name for path in spec.run_folder.iterdir()] == ["spec.yaml"]
-    claim_run_folder(curve_experiment(tmp_path, name="new"), resume=False, fresh=True, say=told.append)  # nothing there
-    assert len(told) == 3
+    claim_run_folder(
+        curve_experiment(tmp_path, name="new"), resume=False, fresh=True, say=shown.append
+    )  # nothing there
+    assert len(shown) == 3
 
 
 @pytest.mark.unit
@@ -123,10 +125,10 @@ def test_rm_shows_what_it_removes_and_takes_all_of_it(tmp_path: Path, capsys: py
     run_left(tmp_path, name="other", store=shared, scores=(0.5,))
     spec = run_left(tmp_path, store=shared, scores=(0.5,))
     assert main(["rm", spec.name, "--storage", str(tmp_path), "--yes"]) == 0
-    told = capsys.readouterr().out
-    assert f"{spec.run_folder}: 3 files" in told
-    assert f"3 studies with 3 trials and 3 reports, recorded in {shared}" in told
-    assert told.endswith("whole is removed\n")
+    shown = capsys.readouterr().out
+    assert f"{spec.run_folder}: 3 files" in shown
+    assert f"3 studies with 3 trials and 3 reports, recorded in {shared}" in shown
+    assert shown.endswith("whole is removed\n")
     assert not spec.run_folder.exists()
     assert StudyStore(shared).experiments() == ("other",)
 
@@ -137,9 +139,9 @@ def test_rm_without_a_terminal_and_without_yes_removes_nothing(
 ) -> None:
     spec = run_left(tmp_path, scores=(0.5,))
     assert main(["rm", str(spec.run_folder)]) == 2
-    told = capsys.readouterr()
-    assert str(spec.run_folder) in told.out
-    assert "--yes: 'not given': without a terminal nobody can confirm it; add --yes" in told.err
+    shown = capsys.readouterr()
+    assert str(spec.run_folder) in shown.out
+    assert "--yes: 'not given': without a terminal nobody can confirm it; add --yes" in shown.err
     assert len(StudyStore(spec.store_url).load(spec.name).studies) == 3
 
 
@@ -205,9 +207,9 @@ def test_rm_leaves_what_a_search_that_is_being_prepared_has_found(
         os.utime(path, (long_ago, long_ago))
     assert ship([rows(8, 1)], str(tmp_path), "data") != name  # another search, over the same rows
     assert main(["rm", spec.name, "--storage", str(tmp_path), "--yes"]) == 0
-    told = capsys.readouterr().out
-    assert f"{folder}: 1 file that only it needs" in told
-    assert f"{folder}: 1 file of it, used within the last hour, not removed" in told
+    shown = capsys.readouterr().out
+    assert f"{folder}: 1 file that only it needs" in shown
+    assert f"{folder}: 1 file of it, used within the last hour, not removed" in shown
     assert len(list(folder.glob("*.arrow"))) == 1
 
 

@@ -64,7 +64,7 @@ def test_an_experiment_runs_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     assert "grid-seed0  trial 2 (" in capsys.readouterr().out
 
 
-def test_an_unknown_experiment_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_an_unknown_experiment_is_reported_with_where_it_was_looked_for(tmp_path: Path) -> None:
     for call in (tunefleet.load_outcome, tunefleet.compare, tunefleet.report, tunefleet.train_final):
         with pytest.raises(UnknownExperiment, match="no experiment of that name in"):
             call("nothing", storage=tmp_path)

@@ -126,9 +126,9 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_no_spec_outcome_or_name_is_told_with_what_to_give(name: str) -> None:
-    call, told = WRONG[name]
-    with pytest.raises(InputError, match=told):
+def test_what_is_no_spec_outcome_or_name_is_reported_with_what_to_give(name: str) -> None:
+    call, printed = WRONG[name]
+    with pytest.raises(InputError, match=printed):
         call()
 
 

@@ -76,7 +76,7 @@ def test_nothing_is_overwritten_and_nothing_is_written_in_part(here: Path, capsy
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "shown"),
     [
         (["--example", "sft-laura"], "--example: 'sft-laura': is no example; did you mean sft-lora?"),
         (["--example", "__init__"], "is no example"),
@@ -84,9 +84,9 @@ def test_nothing_is_overwritten_and_nothing_is_written_in_part(here: Path, capsy
         (["--data", "x.csv", "--example", "sft-lora"], "--data writes a spec of its own; give one of the two"),
     ],
 )
-def test_what_cannot_be_meant_is_told(
-    here: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_meant_is_reported(
+    here: Path, words: list[str], shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["init", *words]) == 2
-    assert told in capsys.readouterr().err
+    assert shown in capsys.readouterr().err
     assert not list(here.iterdir())

@@ -139,9 +139,9 @@ def test_what_is_unsure_is_said_and_stands_in_the_file(capsys: pytest.CaptureFix
     )
     spec = started(write("many.csv", rows))
     assert (spec.data.text, spec.data.label) == (("body",), "kind")
-    told, written = capsys.readouterr().out, Path("out.yaml").read_text()
+    printed, written = capsys.readouterr().out, Path("out.yaml").read_text()
     for sign in ("not shown title", "label could also be lang", "differ in blanks or capitals alone: 'A ' / 'a'"):
-        assert sign in told
+        assert sign in printed
         assert sign in written
 
 
@@ -151,7 +151,7 @@ def test_columns_can_be_named() -> None:
     assert (spec.data.text, spec.data.label) == (("title", "body"), "lang")
 
 
-def test_rows_without_a_text_are_left_out_and_told() -> None:
+def test_rows_without_a_text_are_left_out_and_reported() -> None:
     rows = rows_of(text=lambda i: "" if i == 3 else sentence(i), label=lambda i: i % 2)
     assert started(write("holes.jsonl", rows)).data.drop_empty
     assert "1 row without a text" in Path("out.yaml").read_text()
@@ -170,7 +170,7 @@ def test_a_class_cannot_write_into_the_spec() -> None:
     assert (spec.model, spec.trust_remote_code) == ("minilm", False)
 
 
-def test_another_encoding_is_told_and_then_taken(capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_encoding_is_reported_and_then_taken(capsys: pytest.CaptureFixture[str]) -> None:
     path = write("old.csv", rows_of(text=lambda i: f"café {sentence(i)}", label=lambda i: i % 2), encoding="cp1252")
     assert main(["init", "--data", str(path)]) == 2
     assert "give --encoding cp1252" in capsys.readouterr().err
@@ -180,10 +180,10 @@ def test_another_encoding_is_told_and_then_taken(capsys: pytest.CaptureFixture[s
 def test_what_does_not_run_yet_is_said_with_what_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
     write("few.csv", rows_of(6, text=sentence, label=lambda i: ("a", "b", "c")[min(i, 2)]))
     assert main(["init", "--data", "few.csv"]) == 0
-    told = capsys.readouterr().out
-    assert "2 classes with fewer than 3 rows" in told
-    assert "It does not run yet:" in told
-    assert "Next: mend that, then tunefleet validate few.yaml" in told
+    printed = capsys.readouterr().out
+    assert "2 classes with fewer than 3 rows" in printed
+    assert "It does not run yet:" in printed
+    assert "Next: mend that, then tunefleet validate few.yaml" in printed
 
 
 def test_numbers_that_count_the_rows_are_no_label_and_unique_prices_are(here: Path) -> None:
@@ -231,7 +231,7 @@ REFUSED = {
 def test_what_cannot_be_meant_is_refused_with_the_ways_out_and_writes_nothing(
     name: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words, told = REFUSED[name]
+    words, printed = REFUSED[name]
     write("ok.csv", rows_of(text=sentence, label=lambda i: i % 2))
     write("bare.csv", rows_of(text=sentence))
     write("numbers.csv", rows_of(a=lambda i: i * 0.5, b=lambda i: i % 2))
@@ -251,7 +251,7 @@ def test_what_cannot_be_meant_is_refused_with_the_ways_out_and_writes_nothing(
     Path("table.xlsx").write_text("")
     before = sorted(here.iterdir())
     assert main(["init", *words]) == 2
-    assert told in capsys.readouterr().err
+    assert printed in capsys.readouterr().err
     assert sorted(here.iterdir()) == before
 
 
@@ -261,14 +261,14 @@ def test_a_column_called_like_one_of_its_classes_is_no_row(capsys: pytest.Captur
     assert "label 'spam' (2 classes)" in capsys.readouterr().out
 
 
-def test_several_columns_of_flags_are_told_for_a_row_has_one_label(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_columns_of_flags_are_named_for_a_row_has_one_label(capsys: pytest.CaptureFixture[str]) -> None:
     flags = {"toxic": lambda i: i % 2, "threat": lambda i: i % 3 // 2, "insult": lambda i: i % 5 // 4}
     write("comments.csv", rows_of(comment_text=sentence, **flags))
     assert main(["init", "--data", "comments.csv"]) == 0
     assert "unsure: threat, insult hold 0 and 1, too: a row has one label here" in capsys.readouterr().out
 
 
-def test_a_file_without_yaml_in_its_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_yaml_in_its_name_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "mine"]) == 0
     assert "note: mine has no suffix .yaml" in capsys.readouterr().out
     assert main(["init", "mine.yml"]) == 0

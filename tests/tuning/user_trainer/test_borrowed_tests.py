@@ -16,12 +16,12 @@ from tuning.outcome import ExperimentOutcome
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize(("split", "told"), [("test", True), ("test[:1000]", True), ("train", False), (None, False)])
-def test_validation_on_the_published_test_split_is_a_caveat(split: str | None, told: bool) -> None:
+@pytest.mark.parametrize(("split", "shown"), [("test", True), ("test[:1000]", True), ("train", False), (None, False)])
+def test_validation_on_the_published_test_split_is_a_caveat(split: str | None, shown: bool) -> None:
     attributes = {} if split is None else {"validation_split": split}
     searched = dataclasses.replace(study("random", [trial(0, [make_report(1, 0.5)])]), attributes=attributes)
     caveats = compare(ExperimentOutcome("mine", "digest", (searched,))).caveats
-    assert any("published split" in caveat for caveat in caveats) == told
+    assert any("published split" in caveat for caveat in caveats) == shown
 
 
 def test_the_split_of_the_validation_rows_is_recorded() -> None:

@@ -131,7 +131,7 @@ def test_a_value_has_the_type_of_its_field(name: str, value: Any, kept: Any, tmp
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "shown"),
     [
         ("dataloader_drop_last", "false", "must be True or False"),
         ("dataloader_drop_last", 1, "must be True or False"),
@@ -140,21 +140,21 @@ def test_a_value_has_the_type_of_its_field(name: str, value: Any, kept: Any, tmp
         ("learning_rate", True, "must be a number"),
     ],
 )
-def test_a_value_of_another_type_is_refused_and_not_cast(name: str, value: Any, told: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"^space\.{name}: {value!r}: {told}"):
+def test_a_value_of_another_type_is_refused_and_not_cast(name: str, value: Any, shown: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"^space\.{name}: {value!r}: {shown}"):
         travelled(trainer({}), tmp_path)({name: value})
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "shown"),
     [
         ("learnin_rate", "did you mean learning_rate"),
         ("warmup_ratio", "write warmup_steps, which below 1 is a share"),
         ("group_by_length", "train_sampling_strategy"),
     ],
 )
-def test_a_name_that_nothing_reads_is_refused_with_what_to_write(name: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"'{name}': nothing reads it.*{told}"):
+def test_a_name_that_nothing_reads_is_refused_with_what_to_write(name: str, shown: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"'{name}': nothing reads it.*{shown}"):
         travelled(trainer({}), tmp_path)({name: 0.1})
 
 
@@ -298,7 +298,7 @@ def of_a_bare_constructor() -> Trainer:
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("made", "shown"),
     [
         (without_model_init, r"^trainer\.model_init: None: this Trainer was made with a model.*pass a factory"),
         (
@@ -311,11 +311,11 @@ def of_a_bare_constructor() -> Trainer:
         (of_a_bare_constructor, r"^trainer\.compute_metrics: 'Bare': the constructor of Bare does not take it"),
     ],
 )
-def test_an_instance_that_does_not_tell_all_is_refused(made: Callable[[], Trainer], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_an_instance_that_does_not_tell_all_is_refused(made: Callable[[], Trainer], shown: str) -> None:
+    with pytest.raises(InputError, match=shown):
         factory_of(made())
 
 
-def test_a_parameter_that_is_kept_as_something_else_is_told_in_the_trial(tmp_path: Path) -> None:
+def test_a_parameter_that_is_kept_as_something_else_is_reported_in_the_trial(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^trainer\.scale: 6\.0: Doubled keeps 12\.0.*pass a factory"):
         travelled(trainer({}, Doubled, scale=3.0), tmp_path)({})

@@ -32,9 +32,9 @@ def undone() -> Iterator[None]:
 
 def refused(made: Trainer, **keywords: Any) -> InputError:
     """The message of a search about keywords that cannot be used; it has started nothing."""
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as shown:
         made.hyperparameter_search(**{"hp_space": lambda trial: {"learning_rate": 0.1}, **keywords})
-    return told.value
+    return shown.value
 
 
 def test_without_it_there_is_no_such_backend() -> None:

@@ -52,11 +52,11 @@ def test_each_row_says_what_a_keyword_becomes_or_why_not_and_what_to_do() -> Non
 
 
 @pytest.mark.parametrize("keyword", [(b, k) for b, ks in TABLE.items() for k in ks if k.apply is None])
-def test_a_refused_keyword_is_told_with_reason_and_way_out(keyword: Any) -> None:
+def test_a_refused_keyword_is_reported_with_reason_and_way_out(keyword: Any) -> None:
     backend, row = keyword
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as shown:
         options(backend, **{row.name: "given"})
-    assert (told.value.name, told.value.rule, told.value.next_step) == (row.name, row.refused, row.instead)
+    assert (shown.value.name, shown.value.rule, shown.value.next_step) == (row.name, row.refused, row.instead)
 
 
 def test_what_is_none_was_not_given() -> None:
@@ -64,15 +64,15 @@ def test_what_is_none_was_not_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backend", "keyword", "told"),
+    ("backend", "keyword", "shown"),
     [
         (None, "shceduler", "no such keyword; did you mean scheduler"),
         ("ray", "progress_reporters", "no such keyword; did you mean progress_reporter"),
         ("optuna", "scheduler", "is a keyword of backend='ray', and this search names 'optuna'"),
     ],
 )
-def test_an_unknown_keyword_is_an_error_with_the_nearest_name(backend: str | None, keyword: str, told: str) -> None:
-    with pytest.raises(InputError, match=rf"^{keyword}: .*{told}"):
+def test_an_unknown_keyword_is_an_error_with_the_nearest_name(backend: str | None, keyword: str, shown: str) -> None:
+    with pytest.raises(InputError, match=rf"^{keyword}: .*{shown}"):
         options(backend, **{keyword: 1})
 
 
@@ -146,7 +146,7 @@ def test_a_pruner_stops_at_rungs(pruner: Any, stops: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keywords", "told"),
+    ("keywords", "shown"),
     [
         ({"sampler": optuna.samplers.CmaEsSampler()}, "sampler: 'CmaEsSampler'"),
         ({"pruner": optuna.pruners.ThresholdPruner(lower=0)}, "pruner: 'ThresholdPruner'"),
@@ -166,8 +166,8 @@ def test_a_pruner_stops_at_rungs(pruner: Any, stops: Any) -> None:
         ({"resources_per_trial": {"custom": 1}}, "resources_per_trial"),
     ],
 )
-def test_what_no_strategy_does_is_refused_by_name(keywords: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=rf"^{told}"):
+def test_what_no_strategy_does_is_refused_by_name(keywords: dict[str, Any], shown: str) -> None:
+    with pytest.raises(InputError, match=rf"^{shown}"):
         options(**keywords)
 
 

@@ -34,13 +34,13 @@ def test_what_the_page_calls_exists() -> None:
 
 @pytest.mark.system
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "shown"),
     [
         ("own_script", [r"trial \d: accuracy [\d.]+ with {'learning_rate'", r"the Trainer has that model: accuracy"]),
         ("own_search", [r"F1 [\d.]+ with {'learning_rate'", r"epochs 0 to \d", "page: own-search.html"]),
     ],
 )
-def test_a_script_of_the_examples_runs(script: str, told: list[str], tmp_path: Path) -> None:
+def test_a_script_of_the_examples_runs(script: str, shown: list[str], tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tuning' / 'api'}",
@@ -50,7 +50,7 @@ def test_a_script_of_the_examples_runs(script: str, told: list[str], tmp_path: P
     command = [sys.executable, str(ROOT / "tuning" / "examples" / f"{script}.py")]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    for line in told:
+    for line in shown:
         assert re.search(line, done.stdout), done.stdout
     if script == "own_script":
         first, second = re.findall(r"accuracy (0\.\d+|1\.0+)", done.stdout)[-2:]

@@ -43,20 +43,20 @@ def branching(trial: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Any:
+def prepared(tmp_path: Path) -> Any:
     """Prepare a search of these arguments; keywords of the backends under `keywords`."""
 
-    def asked(made: Any = None, *, keywords: dict[str, Any] | None = None, **arguments: Any) -> ExperimentSpec:
+    def prepared(made: Any = None, *, keywords: dict[str, Any] | None = None, **arguments: Any) -> ExperimentSpec:
         where = {"storage": str(tmp_path), **(keywords or {})}
         request = SearchRequest(
             trainer=trainer({}) if made is None else made, keywords=where, **{**LISTED, **arguments}
         )
         return prepare_search(request).spec
 
-    return asked
+    return prepared
 
 
-def test_a_trainers_arguments_say_how_long_and_how_often(asked: Any) -> None:
+def test_a_trainers_arguments_say_how_long_and_how_often(prepared: Any) -> None:
     by_steps = {"eval_strategy": "steps", "eval_steps": 2}  # 64 rows, 16 a batch: half an epoch
     cases = [
         ({}, (4.0, 1.0)),
@@ -68,16 +68,16 @@ def test_a_trainers_arguments_say_how_long_and_how_often(asked: Any) -> None:
         ({"max_steps": 8}, (1.0, 0.5)),
     ]
     for arguments, lengths in cases:
-        spec = asked(trainer(arguments))
+        spec = prepared(trainer(arguments))
         assert (spec.epochs, spec.report_every_epochs) == lengths, arguments
 
 
-def test_a_searched_length_makes_the_longest_trial(asked: Any) -> None:
-    assert asked(hp_space={**RATE, "num_train_epochs": tune.choice([2, 3, 5])}).epochs == 5
+def test_a_searched_length_makes_the_longest_trial(prepared: Any) -> None:
+    assert prepared(hp_space={**RATE, "num_train_epochs": tune.choice([2, 3, 5])}).epochs == 5
 
 
-def test_seeds_of_the_training_are_the_trainers_own(asked: Any) -> None:
-    spec = asked(trainer({"seed": 11}), seeds=[0, 1])
+def test_seeds_of_the_training_are_the_trainers_own(prepared: Any) -> None:
+    spec = prepared(trainer({"seed": 11}), seeds=[0, 1])
     assert [spec.trial_spec(seed).training_seeds for seed in spec.seeds] == [(11, 11), (11, 11)]
 
 
@@ -94,14 +94,14 @@ def test_seeds_of_the_training_are_the_trainers_own(asked: Any) -> None:
         ({"strategies": ["random", {"kind": "pbt", "population": 2}]}, ["random", "pbt"]),
     ],
 )
-def test_the_strategy_is_the_one_that_was_asked_for(arguments: Any, kinds: list[str], asked: Any) -> None:
-    spec = asked(**arguments)
+def test_the_strategy_is_the_one_that_was_asked_for(arguments: Any, kinds: list[str], prepared: Any) -> None:
+    spec = prepared(**arguments)
     assert [strategy.kind for strategy in spec.strategies] == kinds
     assert spec.strategies[0].planned_trials(spec.space_of(spec.strategies[0])) == 4
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (
             {"backend": "optuna", "keywords": {"sampler": optuna.samplers.TPESampler()}, "hp_space": branching},
@@ -125,30 +125,30 @@ def test_the_strategy_is_the_one_that_was_asked_for(arguments: Any, kinds: list[
     ],
 )
 def test_a_choice_that_cannot_be_kept_is_refused_by_the_keyword_in_the_script(
-    arguments: Any, told: str, asked: Any
+    arguments: Any, message: str, prepared: Any
 ) -> None:
-    with pytest.raises(InputError, match=told):
-        asked(**arguments)
+    with pytest.raises(InputError, match=message):
+        prepared(**arguments)
 
 
-def test_without_a_number_of_trials_the_budget_ends_the_search(asked: Any) -> None:
-    spec = asked(n_trials=None, keywords={"timeout": 60})
+def test_without_a_number_of_trials_the_budget_ends_the_search(prepared: Any) -> None:
+    spec = prepared(n_trials=None, keywords={"timeout": 60})
     assert spec.strategies[0].planned_trials(spec.space) is None
     with pytest.raises(SpecError, match="trials"):
-        asked(n_trials=None)
+        prepared(n_trials=None)
 
 
-def test_a_sweep_of_wandb_says_how_it_searches(asked: Any) -> None:
+def test_a_sweep_of_wandb_says_how_it_searches(prepared: Any) -> None:
     sweep = {
         "method": "bayes",
         "parameters": {"learning_rate": {"min": 1e-6, "max": 1e-4}},
         "early_terminate": {"type": "hyperband", "eta": 3},
     }
-    spec = asked(hp_space=lambda trial: sweep, backend="wandb")
+    spec = prepared(hp_space=lambda trial: sweep, backend="wandb")
     assert (spec.strategies[0].kind, spec.space.names) == ("hyperopt_asha", ("learning_rate",))
 
 
-def test_pbt_of_ray_changes_its_mutations_and_nothing_else(asked: Any) -> None:
+def test_pbt_of_ray_changes_its_mutations_and_nothing_else(prepared: Any) -> None:
     scheduler = PopulationBasedTraining(
         "training_iteration",
         "eval_acc",
@@ -157,7 +157,7 @@ def test_pbt_of_ray_changes_its_mutations_and_nothing_else(asked: Any) -> None:
         hyperparam_mutations={"weight_decay": tune.uniform(0, 0.3), "per_device_train_batch_size": [16, 32, 64]},
     )
     space = {"per_device_train_batch_size": 32, "num_train_epochs": tune.choice([2, 3]), **RATE}
-    spec = asked(hp_space=lambda _: space, backend="ray", keywords={"scheduler": scheduler}, direction="minimize")
+    spec = prepared(hp_space=lambda _: space, backend="ray", keywords={"scheduler": scheduler}, direction="minimize")
     changed = {name for name, dimension in spec.space.searched.items() if dimension.mutate}
     assert changed == {"weight_decay", "per_device_train_batch_size"}
     assert set(spec.space.searched) == changed | {"num_train_epochs", "learning_rate"}
@@ -175,13 +175,13 @@ def test_pbt_of_ray_changes_its_mutations_and_nothing_else(asked: Any) -> None:
         ({"objective": {"metric": "accuracy", "mode": "max"}}, ("accuracy", "max")),
     ],
 )
-def test_the_objective_is_the_users_or_the_loss(arguments: Any, objective: Any, asked: Any) -> None:
-    found = asked(**arguments).objective
+def test_the_objective_is_the_users_or_the_loss(arguments: Any, objective: Any, prepared: Any) -> None:
+    found = prepared(**arguments).objective
     assert (found.metric, found.mode) == objective
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"direction": ["minimize", "maximize"]}, r"^direction: \['minimize', 'maximize'\]: no strategy here searches"),
         (
@@ -200,34 +200,34 @@ def test_the_objective_is_the_users_or_the_loss(arguments: Any, objective: Any, 
         ({"keywords": {"callbacks": [1]}}, r"^callbacks: "),
     ],
 )
-def test_a_mistake_is_told_before_anything_starts(arguments: Any, told: str, asked: Any) -> None:
-    with pytest.raises(InputError, match=told):
-        asked(**arguments)
+def test_a_mistake_is_reported_before_anything_starts(arguments: Any, message: str, prepared: Any) -> None:
+    with pytest.raises(InputError, match=message):
+        prepared(**arguments)
 
 
-def test_pbt_draws_once_what_cannot_change_in_flight(asked: Any) -> None:
+def test_pbt_draws_once_what_cannot_change_in_flight(prepared: Any) -> None:
     space = {**RATE, "dropout": tune.uniform(0, 0.3), "num_train_epochs": tune.choice([3, 4])}
     made = trainer({})
     made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
     for in_flight, changed in (((), {"learning_rate"}), (("dropout",), {"learning_rate", "dropout"})):
-        spec = asked(made, hp_space=space, strategies="pbt", in_flight=in_flight)
+        spec = prepared(made, hp_space=space, strategies="pbt", in_flight=in_flight)
         assert {name for name, dimension in spec.space.items() if dimension.mutate} == changed
 
 
-def test_a_strategy_that_decides_on_the_way_needs_evaluations_there(asked: Any) -> None:
+def test_a_strategy_that_decides_on_the_way_needs_evaluations_there(prepared: Any) -> None:
     with pytest.raises(InputError, match=r"^args\.eval_strategy: 'no': pbt decides after evaluations"):
-        asked(trainer({"eval_strategy": "no"}), strategies="pbt")
+        prepared(trainer({"eval_strategy": "no"}), strategies="pbt")
     with pytest.raises(InputError, match=r"^args\.max_steps: 3: no evaluation falls before its end, and pbt decides"):
-        asked(trainer({"max_steps": 3, "eval_strategy": "epoch"}), strategies="pbt")
+        prepared(trainer({"max_steps": 3, "eval_strategy": "epoch"}), strategies="pbt")
 
 
-def test_what_the_spec_refuses_is_told_as_for_any_spec(asked: Any) -> None:
+def test_what_the_spec_refuses_is_reported_as_for_any_spec(prepared: Any) -> None:
     with pytest.raises(SpecError, match="learning_rate"):
-        asked(hp_space={"learning_rate": tune.uniform(-1, 1)})
+        prepared(hp_space={"learning_rate": tune.uniform(-1, 1)})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"hp_space": {"learning_rte": 1}}, "did you mean learning_rate"),
         ({"hp_space": {"batch_size": tune.choice([8, 16])}}, "did you mean per_device_train_batch_size"),
@@ -244,19 +244,21 @@ def test_what_the_spec_refuses_is_told_as_for_any_spec(asked: Any) -> None:
         ({"keywords": {"storage": __file__}}, "^storage: .* is a file, not a folder"),
     ],
 )
-def test_nothing_is_written_where_something_is_wrong(arguments: Any, told: str, asked: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=told):
-        asked(**arguments)
+def test_nothing_is_written_where_something_is_wrong(
+    arguments: Any, message: str, prepared: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        prepared(**arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_experiment_is_begun_or_gone_on_with(asked: Any, tmp_path: Path) -> None:
-    begun = asked(keywords={"name": "mine"}, resume="AUTO")
+def test_an_experiment_is_begun_or_gone_on_with(prepared: Any, tmp_path: Path) -> None:
+    begun = prepared(keywords={"name": "mine"}, resume="AUTO")
     with pytest.raises(RunFolderError, match=r"nothing to resume in .* from Python without resume=True"):
         claim_run_folder(begun, resume=True)
     claim_run_folder(begun, resume=False)
     made = trainer({"weight_decay": 0.25})  # pickled again it may be other bytes
-    assert asked(made, keywords={"name": "mine"}, resume="AUTO").trainable == begun.trainable
+    assert prepared(made, keywords={"name": "mine"}, resume="AUTO").trainable == begun.trainable
 
 
 @pytest.mark.parametrize(
@@ -275,56 +277,58 @@ def test_an_experiment_is_begun_or_gone_on_with(asked: Any, tmp_path: Path) -> N
         ({"name": "objective", "goal": "minimize"}, {}, ("loss", "min")),
     ],
 )
-def test_a_sweep_says_what_it_searches_for(metric: Any, arguments: Any, objective: tuple[str, str], asked: Any) -> None:
+def test_a_sweep_says_what_it_searches_for(
+    metric: Any, arguments: Any, objective: tuple[str, str], prepared: Any
+) -> None:
     sweep = {"metric": metric, "parameters": {"learning_rate": {"min": 1e-5, "max": 1e-3}}}
-    found = asked(hp_space=sweep, **arguments).objective
+    found = prepared(hp_space=sweep, **arguments).objective
     assert (found.metric, found.mode) == objective
 
 
-def test_one_name_may_change_in_flight(asked: Any) -> None:
+def test_one_name_may_change_in_flight(prepared: Any) -> None:
     made = trainer({})
     made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
     space = {**RATE, "dropout": tune.uniform(0, 0.3)}
-    assert asked(made, hp_space=space, strategies="pbt", in_flight="dropout").in_flight == ("dropout",)
+    assert prepared(made, hp_space=space, strategies="pbt", in_flight="dropout").in_flight == ("dropout",)
 
 
 @pytest.mark.parametrize("hp_space", [suggested, computed, branching, RATE, lambda trial: RATE])
-def test_a_space_is_found_again_by_the_spec(hp_space: Any, asked: Any) -> None:
+def test_a_space_is_found_again_by_the_spec(hp_space: Any, prepared: Any) -> None:
     import random
 
-    spec = asked(hp_space=hp_space, strategies={"kind": "random", "trials": 4})
+    spec = prepared(hp_space=hp_space, strategies={"kind": "random", "trials": 4})
     assert spec.space_of(spec.strategies[0]).sample(random.Random(0))
 
 
-def test_the_trainable_of_the_spec_makes_the_trainer(asked: Any) -> None:
-    spec = asked(trainer({"weight_decay": 0.25}), test_dataset=[1, 2], compute_objective=len)
+def test_the_trainable_of_the_spec_makes_the_trainer(prepared: Any) -> None:
+    spec = prepared(trainer({"weight_decay": 0.25}), test_dataset=[1, 2], compute_objective=len)
     made = load_trainable(spec.trainable)({"learning_rate": 1e-4})
     assert (made.args.learning_rate, made.args.weight_decay, made.test_dataset) == (1e-4, 0.25, [1, 2])
     assert made.compute_objective is len
     assert spec.test
 
 
-def test_a_factory_that_is_named_stays_a_name(asked: Any) -> None:
+def test_a_factory_that_is_named_stays_a_name(prepared: Any) -> None:
     name = "tests.support.user_trainers:make_trainer"
-    assert asked(name, epochs=3).trainable == name
-    assert asked(make_trainer, epochs=3).trainable.startswith("shipped:")
+    assert prepared(name, epochs=3).trainable == name
+    assert prepared(make_trainer, epochs=3).trainable.startswith("shipped:")
 
 
-def test_names_of_ones_own_are_read_by_model_init(asked: Any) -> None:
+def test_names_of_ones_own_are_read_by_model_init(prepared: Any) -> None:
     made = trainer({})
     made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
-    spec = asked(made, hp_space={"dropout": tune.uniform(0, 0.5)})
+    spec = prepared(made, hp_space={"dropout": tune.uniform(0, 0.5)})
     assert load_trainable(spec.trainable)({"dropout": 0.4}).model.config.hidden_dropout_prob == 0.4
 
 
-def test_the_storage_may_be_said_with_the_cluster(asked: Any, tmp_path: Path) -> None:
-    spec = asked(cluster={"storage": str(tmp_path / "there")}, keywords={"storage": None})
+def test_the_storage_may_be_said_with_the_cluster(prepared: Any, tmp_path: Path) -> None:
+    spec = prepared(cluster={"storage": str(tmp_path / "there")}, keywords={"storage": None})
     assert spec.cluster.storage == str(tmp_path / "there")
     assert spec.trainable.startswith(f"shipped:{tmp_path}/there/.shipped/")
 
 
-def test_other_parts_of_the_spec_can_be_given(asked: Any) -> None:
+def test_other_parts_of_the_spec_can_be_given(prepared: Any) -> None:
     keywords = {"timeout": 60, "n_jobs": 3, "name": "mine"}
-    spec = asked(cluster={"cpus_per_trial": 2}, overrides={"max_failures": 2}, keywords=keywords)
+    spec = prepared(cluster={"cpus_per_trial": 2}, overrides={"max_failures": 2}, keywords=keywords)
     assert (spec.cluster.cpus_per_trial, spec.cluster.max_concurrent, spec.max_failures) == (2, 3, 2)
     assert (spec.name, spec.budget.wall_seconds) == ("mine", 60)

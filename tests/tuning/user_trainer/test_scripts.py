@@ -75,14 +75,14 @@ def test_a_script_with_a_module_beside_it_is_searched(tmp_path: Path) -> None:
     elsewhere.mkdir()
     (scripts / "parts.py").write_text(PARTS)
     (scripts / "script.py").write_text(f"from parts import model_init\n{SCRIPT}")
-    told = started(elsewhere, str(scripts / "script.py"))
-    assert "the same: True" in told
-    assert "halved: True 0.2" in told
+    shown = started(elsewhere, str(scripts / "script.py"))
+    assert "the same: True" in shown
+    assert "halved: True 0.2" in shown
     assert (elsewhere / "runs" / "mine" / "study.db").is_file()
 
 
 def test_code_without_a_file_is_searched(tmp_path: Path) -> None:
     own = "def model_init(trial=None):\n    return tiny_model(hidden_dropout_prob=0.3)\n"
-    told = started(tmp_path, "-c", f"from tests.support.user_trainers import tiny_model\n{own}{SCRIPT}")
-    assert "the same: True" in told
-    assert "halved: True 0.3" in told
+    shown = started(tmp_path, "-c", f"from tests.support.user_trainers import tiny_model\n{own}{SCRIPT}")
+    assert "the same: True" in shown
+    assert "halved: True 0.3" in shown

@@ -66,10 +66,10 @@ def searched(folder: Path, environment: dict[str, str], **where: Any) -> str:
     return done.stdout
 
 
-def require_whole(told: str) -> None:
-    assert "the same: True" in told
-    assert "cloned: True ['completed', 'completed']" in told
-    assert "test rows: 32" in told
+def require_whole(shown: str) -> None:
+    assert "the same: True" in shown
+    assert "cloned: True ['completed', 'completed']" in shown
+    assert "test rows: 32" in shown
 
 
 def test_with_a_storage_in_a_bucket_everything_lies_there_and_comes_back(
@@ -81,9 +81,9 @@ def test_with_a_storage_in_a_bucket_everything_lies_there_and_comes_back(
         access = credentials(server)
         for name, value in access.items():
             monkeypatch.setenv(name, value)
-        told = searched(home, {**access, "TUNEFLEET_CACHE": str(machine)}, storage="s3://bucket/runs")
+        shown = searched(home, {**access, "TUNEFLEET_CACHE": str(machine)}, storage="s3://bucket/runs")
         there = objects("s3://bucket/runs")
-    require_whole(told)
+    require_whole(shown)
     assert {"mine/spec.yaml", "mine/study.db"} <= {*there}
     shipped = [Path(name) for name in there if name.startswith(".shipped/")]
     assert sorted({path.suffix for path in shipped} - {""}) == [".arrow", ".pkl"]
@@ -100,6 +100,6 @@ def test_on_a_machine_that_has_joined_a_cluster_the_same_comes_back(tmp_path: Pa
         head = nodes.start("head", cpus=0, gpus=0)
         nodes.start("other-machine", cpus=1, gpus=0)
         where = {"cluster": {"gpus_per_trial": 0, "address": head.address}, "storage": str(tmp_path / "runs")}
-        told = searched(tmp_path, dict(head.access), **where)
-    require_whole(told)
+        shown = searched(tmp_path, dict(head.access), **where)
+    require_whole(shown)
     assert (tmp_path / "runs" / "mine" / "study.db").is_file()

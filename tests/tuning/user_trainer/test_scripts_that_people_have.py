@@ -83,5 +83,5 @@ def test_the_pbt_example_of_ray_runs_with_one_line_more_and_its_members_train_wi
     assert exploits
     for trial, exploit in exploits:
         if exploit.reports < len(trial.reports):  # the next report tells what its optimizer and loader had
-            told = trial.reports[exploit.reports].params
-            assert {name: told[name] for name in PERTURBED} == {name: exploit.new[name] for name in PERTURBED}
+            shown = trial.reports[exploit.reports].params
+            assert {name: shown[name] for name in PERTURBED} == {name: exploit.new[name] for name in PERTURBED}
