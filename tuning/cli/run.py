@@ -138,7 +138,7 @@ def run_spec(
     fresh: bool = False,
     resume_with: str = "",
 ) -> int:
-    """Run or go on with an experiment, then print its comparison; the exit status.
+    """Run or go on with an experiment, then print its comparison; returns the exit status.
 
     Args:
         force, take_over, trust_fetched, fresh: see `run_experiment`.
@@ -172,6 +172,15 @@ def run_spec(
         if (spec.run_folder / SPEC_FILE).is_file():
             error.add_note(f"what was recorded before is kept; {next_step}")
         raise
+    return _print_outcome(spec, outcome, next_commands=not resume_with)
+
+
+def _print_outcome(spec: ExperimentSpec, outcome: ExperimentOutcome, *, next_commands: bool) -> int:
+    """Print the comparison of a run that is complete; returns the exit status.
+
+    Args:
+        next_commands: print them, too; a job's user is on another machine, and fetches the results first.
+    """
     from tuning.cli.next_steps import after_run
     from tuning.comparison import compare
     from tuning.comparison.text import print_comparison
@@ -187,15 +196,15 @@ def run_spec(
         return UNREAD
     if not print_failures(outcome):
         return FAILED
-    if not resume_with:  # a job's user is on another machine, and fetches it first
+    if next_commands:
         print(after_run(spec), flush=True)
     return SUCCESS
 
 
 def print_failures(outcome: ExperimentOutcome) -> bool:
-    """True if every study has a trial that did not fail.
+    """Print the first error of each study of which every trial failed; returns True if there is none.
 
-    The first error of those that have none goes to standard error, once where it is the same in several.
+    An error that several studies have is printed once.
     """
     from tuning.outcome import TrialState
     from tuning.supervision.failures import without_details
