@@ -36,7 +36,7 @@ from tuning.cli.train_final import train_final_command
 from tuning.cli.validate import validate_command
 
 YOUNG_OBJECTS = 100_000  # before garbage is searched for: Python's 700 does so 600 times during the imports
-COMMANDS = (  # in the order of the help: to run, to read, to go on, to look after; then those for a cluster elsewhere
+COMMANDS = (  # in the order of the help: to run, to read, to continue, to maintain; then those for a cluster elsewhere
     *(run_command, validate_command, init_command, ls_command),
     *(results_command, compare_command, report_command, export_command),
     *(resume_command, extend_command, doctor_command, rm_command, train_final_command),

@@ -68,7 +68,7 @@ def _experiment(here: Path, *, resume: bool, force: bool) -> int:
 
 
 def _has_begun(name: str, storage: str) -> bool:
-    """True if there is a run folder to go on with: a first job that ended on a mistake has left none."""
+    """True if there is a run folder to continue: a first job that ended on a mistake has left none."""
     from tuning.run_folder.experiments import UnknownExperiment, find_experiment
 
     try:

@@ -73,7 +73,7 @@ _job_argument = click.argument("id", metavar="ID", help="of the job, or the expe
 @spec_argument
 @overrides_argument
 @click.option("--wait", is_flag=True, help="show the log; end with the run's own exit status")
-@click.option("--resume", is_flag=True, help="go on with a job that was stopped or failed")
+@click.option("--resume", is_flag=True, help="resume a job that was stopped or failed")
 @click.option("--force", is_flag=True, help="with --resume: also with other versions or other code; it is recorded")
 @click.option(
     "--on-cluster",

@@ -1,4 +1,4 @@
-"""`tunefleet results`, `compare` and `export`: from the study store, while a run goes on, after a crash, elsewhere."""
+"""`tunefleet results`, `compare` and `export`: from the study store, during a run, after a crash, or elsewhere."""
 
 from __future__ import annotations
 

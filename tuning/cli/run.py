@@ -70,7 +70,7 @@ def run_command(spec: str, overrides: tuple[str, ...], fresh: bool) -> int:
 def resume_command(
     experiment: str, overrides: tuple[str, ...], force: bool, take_over: bool, trust_fetched: bool, storage: str
 ) -> int:
-    """Go on where a run was interrupted; finished trials are not run again."""
+    """Resume a run that was interrupted; finished trials are not run again."""
     recorded = _RecordedSpec(experiment, storage, force, trust_fetched)
     return run_spec(
         recorded.load(overrides), resume=True, force=force, take_over=take_over, trust_fetched=trust_fetched
@@ -98,7 +98,7 @@ def extend_command(
 
 
 class _RecordedSpec(NamedTuple):
-    """The spec in the run folder of an experiment that is to go on."""
+    """The spec in the run folder of an experiment that is to be continued."""
 
     experiment: str
     storage: str
@@ -138,7 +138,7 @@ def run_spec(
     fresh: bool = False,
     resume_with: str = "",
 ) -> int:
-    """Run or go on with an experiment, then print its comparison; returns the exit status.
+    """Run or continue an experiment, then print its comparison; returns the exit status.
 
     Args:
         force, take_over, trust_fetched, fresh: see `run_experiment`.

@@ -38,9 +38,9 @@ def run(
     Args:
         spec: a YAML file, the name of a preset, a dictionary as YAML would give it, or an `ExperimentSpec`.
         overrides: changes to it: `{"epochs": 2, "strategies.0.trials": 8}`, or texts such as `"epochs=2"`.
-        resume: go on with a run that was interrupted; what is finished is not run again.
-        force: with `resume`, go on also with other versions of libraries or other code; both are recorded.
-        take_over: of a run in a bucket, go on also if a driver of another machine seems to be alive; it stops.
+        resume: continue a run that was interrupted; what is finished is not run again.
+        force: with `resume`, continue also with other versions of libraries or other code; both are recorded.
+        take_over: of a run in a bucket, continue also if a driver of another machine seems to be alive; it stops.
         fresh: begin anew where an experiment of this name was run before; all that is left of that one is removed.
         progress: show each study while it runs: a live table in a notebook or a terminal, else one line per report.
 

@@ -1,4 +1,4 @@
-"""The check that a Trainer can go on with other values in the middle of a trial, before the first one starts."""
+"""The check that a Trainer can continue with other values in the middle of a trial, before the first one starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def require_perturbable(trainer: Any, spec: ExperimentSpec) -> None:
     """Check what the strategies of `spec` would change in flight; a factory's Trainers are checked when a run starts.
 
     Raises:
-        InputError: this Trainer could not go on with another value.
+        InputError: this Trainer could not continue with another value.
     """
     from trainables.user_trainer.rules import refusals
 

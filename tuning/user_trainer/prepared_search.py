@@ -125,7 +125,7 @@ def _recorded(name: str, storage: str) -> Mapping[str, Any] | None:
 
 
 def _was_shipped(before: Any, now: Any) -> bool:
-    """True if both name shipped objects: a run goes on with those that it began with."""
+    """True if both name shipped objects: a resumed run uses those that it began with."""
     return all(isinstance(name, str) and is_shipped(name) for name in (before, now))
 
 

@@ -66,7 +66,7 @@ def hyperparameter_search(
         epochs, report_every_epochs: of a factory's Trainers: their length, and the distance of evaluations.
         test_dataset: the best model is scored on it, once, at the end.
         in_flight: name or names of your own that PBT may change in the middle of a trial.
-        resume: go on with the experiment of that name, with the objects that it began with; "AUTO": begin it where
+        resume: continue the experiment of that name, with the objects that it began with; "AUTO": begin it where
             there is none.
         fresh: begin anew where there is one of that name.
         cluster, overrides: other parts of the spec: {"gpus_per_trial": 1}; {"wandb.project": "mine"}.

@@ -36,8 +36,8 @@ class SearchOptions:
         mutations: what PBT changes, by name, as the user's scheduler has it.
         grid: the values of a grid, by name.
         spec: sections of the spec, by dotted path.
-        resume: go on with the experiment of that name.
-        resume_if_exists: go on where there is an experiment of that name, begin where there is none.
+        resume: continue the experiment of that name.
+        resume_if_exists: continue the experiment of that name, or begin it where there is none.
     """
 
     epochs: float
