@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
-from tuning.run_folder.experiments import load_recorded
+from tuning.run_folder.experiments import load_experiment
 
 if TYPE_CHECKING:
     from tuning.across import Across
@@ -45,4 +45,4 @@ def loaded_across(experiments: Sequence[str], storage: str, store: str | None) -
     """
     from tuning.across import compare_across
 
-    return compare_across([load_recorded(experiment, storage, store)[0] for experiment in experiments])
+    return compare_across([load_experiment(experiment, storage, store)[0] for experiment in experiments])

@@ -13,7 +13,7 @@ from tuning.cli.across import loaded_across, only_one, refuse_with_across
 from tuning.cli.command import Command
 from tuning.cli.exit_status import SUCCESS
 from tuning.cli.parameters import across_option, experiments_argument, storage_option, store_option, target_option
-from tuning.run_folder.experiments import experiment_name, load_recorded
+from tuning.run_folder.experiments import experiment_name, load_experiment
 
 if TYPE_CHECKING:
     from tuning.report.page.document import PageContent
@@ -57,7 +57,7 @@ def report_command(
             return across_content(loaded_across(experiments, storage, store))
         from tuning.report.page.document import page_content
 
-        outcome, text = load_recorded(experiments[0], storage, store)
+        outcome, text = load_experiment(experiments[0], storage, store)
         return page_content(outcome, text, target=target)
 
     if serve is None or out is not None:

@@ -130,7 +130,7 @@ def _load(experiment: str, storage: str, store: str | None) -> tuple[ExperimentO
         StoreError: it is in no store, or the store cannot be read.
         UnknownExperiment: there is no run folder of that name.
     """
-    outcome, text = run_experiments.load_recorded(experiment, storage, store)
+    outcome, text = run_experiments.load_experiment(experiment, storage, store)
     return outcome, core_yaml.parse_recorded_spec(text)
 
 

@@ -224,9 +224,9 @@ def train_final(
 
 def _recorded(experiment: str | Path, storage: str | Path, store_url: str | None) -> tuple[ExperimentOutcome, str]:
     """The outcome of an experiment, and its resolved spec as YAML."""
-    from tuning.run_folder.experiments import load_recorded
+    from tuning.run_folder.experiments import load_experiment
 
-    return load_recorded(check_experiment(experiment), storage, store_url)
+    return load_experiment(check_experiment(experiment), storage, store_url)
 
 
 def _plain(text: str) -> Mapping[str, Any]:

@@ -128,7 +128,7 @@ def find_store(experiment: str, storage: str | Path) -> str:
     return sqlite_url(location) if isinstance(location, Path) else location
 
 
-def load_recorded(experiment: str, storage: str | Path, store: str | None = None) -> tuple[ExperimentOutcome, str]:
+def load_experiment(experiment: str, storage: str | Path, store: str | None = None) -> tuple[ExperimentOutcome, str]:
     """Loads all that is recorded of an experiment; returns it with the resolved spec, as YAML.
 
     Args:

@@ -182,7 +182,7 @@ def test_a_cut_off_copy_is_never_taken_over_a_whole_store_of_this_machine(
         run.copies().update_working_copy(a)
     assert reports(a) == [1, 2, 3]
     assert "study.db is damaged" in caplog.text
-    assert "The store on this machine is whole: the run goes on from that." in caplog.text
+    assert "The store on this machine is whole: the run continues from that." in caplog.text
     with pytest.raises(ClusterError, match=r"study\.db is damaged"):
         run.copies().update_working_copy(run.machine("b"))
 

@@ -21,7 +21,7 @@ from tuning.errors import RunFolderError
 from tuning.extension import extend_spec, has_test_score
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
-from tuning.run_folder.experiments import load_recorded
+from tuning.run_folder.experiments import load_experiment
 from tuning.run_folder.folder import claim_run_folder
 from tuning.selection.evaluations import refuse_other_test_rows
 from tuning.spec.loading import load_spec
@@ -126,7 +126,7 @@ def test_added_seeds_and_strategies_find_what_they_find_in_one_run(tmp_path: Pat
     assert told_by(after) == told_by(whole)
     assert after.studies[: len(before.studies)] == before.studies
     assert {study.state for study in after.studies} == {StudyState.FINISHED}
-    outcome, text = load_recorded(str(spec.run_folder), tmp_path)
+    outcome, text = load_experiment(str(spec.run_folder), tmp_path)
     assert load_spec(spec.run_folder / "spec.yaml") == grown
     assert text == grown.to_yaml()
     assert (
@@ -147,10 +147,10 @@ def test_an_extension_that_is_killed_goes_on_by_resume_and_shows_the_old_verdict
     assert first.caveats[0].startswith("Verdict 1 of 3 that are planned")
     grown = more(spec, seeds=[0, 1])
     claim_run_folder(grown, resume=True)  # and killed there
-    outcome, text = load_recorded(str(spec.run_folder), tmp_path)
+    outcome, text = load_experiment(str(spec.run_folder), tmp_path)
     assert (outcome, text) == (before, spec.to_yaml())
     run_until_killed(spec, "train", 3, resume=True)
-    killed, text = load_recorded(str(spec.run_folder), tmp_path)
+    killed, text = load_experiment(str(spec.run_folder), tmp_path)
     assert text == grown.to_yaml()
     assert len(killed.studies) == 3
     so_far = compare(killed, spec=grown.plain())
