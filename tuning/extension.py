@@ -85,8 +85,10 @@ def has_test_score(experiment: str, store: str) -> bool:
 
 
 def _refuse_taken(before: ExperimentSpec, spec: ExperimentSpec) -> None:
-    """Raises:
-    InputError: an added seed is one that confirmations have trained with.
+    """Refuse a seed that confirmations have trained with.
+
+    Raises:
+        InputError: an added seed is such a one.
     """
     if spec.confirm is None:
         return

@@ -1,4 +1,4 @@
-"""How many bytes a run needs at most, in memory and on the storage; a run is refused if they are not free.
+"""Bounds the bytes that a run needs in memory and on the storage, and refuses a run if they are not free.
 
 In: the spec, the plans of its studies, the number of slots. Out: an upper bound in bytes, as a line of text. A state
 without moments is the model's weights in float32. With moments it is three times that (Adam has two of them; the other

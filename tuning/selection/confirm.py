@@ -58,7 +58,7 @@ class Trained(NamedTuple):
 
 
 class TrainedWeights(NamedTuple):
-    """Where the weights of a training are, and how to make them again."""
+    """A place for the weights of a training, with the manifest from which they can be trained again."""
 
     storage: Storage
     path: str
@@ -76,7 +76,7 @@ class TrainedWeights(NamedTuple):
 
 
 class Confirming:
-    """One finished study on its way to a winner.
+    """Leads one study from the end of its search to a winner.
 
     Args:
         spec: of the experiment, with `confirm`.
@@ -102,7 +102,7 @@ class Confirming:
         return f"{self.name}, no. {rank}, training seed {seed}"
 
     def weights(self, rank: int, seed: int) -> TrainedWeights:
-        """Where the weights of that training are, or will be."""
+        """Return the place of the weights of a training, which may not be there yet."""
         name = study_name(self.study.strategy, self.study.seed)
         segments = segments_of(self.candidates[rank].schedule)
         manifest = CheckpointManifest(f"{rank}-{seed}", moments=False, node=None, segments=segments, restore_points=())
@@ -250,8 +250,9 @@ def score_confirmed(
     storage: RunStorage,
     say: Callable[[str], None],
 ) -> None:
-    """Score each winner's models on the test split where that is owed, then let all weights go. The scores of a study
-    are recorded together, once all are there.
+    """Score each winner's models on the test split where that is owed, then delete all weights.
+
+    The scores of a study are recorded together, once all are there.
 
     Raises:
         StoreError: the study store cannot be read or written.

@@ -17,7 +17,7 @@ from tuning.spec.store_url import StoreError
 
 
 class HiddenScore(NamedTuple):
-    """What goes into the model's card when the score is shown."""
+    """The score, with what else the model's card needs when it is shown."""
 
     scores: Scores
     provenance: Mapping[str, Value]

@@ -54,7 +54,7 @@ def push(folder: Path, repo: str) -> str:
 
 @contextmanager
 def _hub_errors(repo: str, action: str, again: str) -> Iterator[None]:
-    """In the block, what the Hub refuses becomes a HubError of one line."""
+    """Turn what the Hub refuses in the block into a HubError of one line."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.errors import HTTPError as NoAnswer  # type: ignore[attr-defined]  # of its HTTP client
 

@@ -46,7 +46,7 @@ class NodesLost(ClusterError):
 
 @dataclass(frozen=True)
 class TrainingJob(Generic[K]):
-    """One call in a worker's process: `function(*given, make)`, where `make` builds a Training there."""
+    """A call in a worker's process: `function(*given, make)`, where `make` builds a Training there."""
 
     key: K
     title: str  # for people

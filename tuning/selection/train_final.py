@@ -51,7 +51,7 @@ BESIDE_WEIGHTS = 1 << 25  # bytes: tokenizer, configuration, card
 
 
 class TrainedModel(NamedTuple):
-    """What the worker returns."""
+    """The files and the scores of a trained model, as a worker returns them."""
 
     files: Mapping[str, bytes]  # of the model's folder, by path below it
     scores: Scores

@@ -1,1 +1,1 @@
-"""One run of an experiment: from a spec to finished studies in the store."""
+"""Runs and resumes the studies of an experiment, one after the other, until they are finished in the store."""

@@ -1,4 +1,4 @@
-"""What a study has cost so far, in all its runs, and whether its budget is spent.
+"""Tracks the cost of a study over all its runs, and whether its budget is spent.
 
 In: the cost of the runs before (`Spent`), and the time and the reports of this one, from the recorder. Out: the cost up
 to now, which Tune's controller compares with the limit at each of its steps.
@@ -20,7 +20,7 @@ HEARTBEAT = 5.0  # seconds between two records of the time that the study has ta
 
 @dataclass(frozen=True)
 class Spent:
-    """What the runs before this one have cost a study.
+    """The cost of the runs of a study before this one.
 
     Args:
         held: the time, the slots and the devices that it held.
@@ -84,7 +84,7 @@ class BudgetTracker:
 
     @property
     def held(self) -> ResourceUsage:
-        """What the study has held in all its runs, up to the last `advance`."""
+        """The time, slots and devices that the study has held in all its runs, up to the last `advance`."""
         return self._held._replace(time=clock.time())
 
     def start(self) -> None:

@@ -1,6 +1,6 @@
 """The resume plan: what of an experiment is kept and what is owed. Pure, no I/O.
 
-In: the studies that the spec asks for, in their order; what the study store has recorded of them (`ResumableStudy`);
+In: the studies of the spec, in their order; what the study store has recorded of them (`ResumableStudy`);
 what lies on the storage (`Saved`): Tune's snapshots and the checkpoints. Out: one `StudyPlan` per study. A run makes
 its plan before it starts anything, and again after the searches, when it is known which configurations to confirm.
 
@@ -25,7 +25,7 @@ from tuning.tune_compat.snapshots import FoundSnapshots
 
 
 class Search(StrEnum):
-    """What a run does with the search of a study."""
+    """The three things that a run may do with the search of a study."""
 
     BEGIN = "begin"  # from its first trial
     CONTINUE = "continue"  # from a snapshot
@@ -49,13 +49,13 @@ class SpecifiedStudy:
 
     @property
     def key(self) -> tuple[str, int]:
-        """By which what is recorded and what is saved is found."""
+        """The strategy and the seed, under which records and files are found."""
         return self.strategy, self.seed
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What lies on the storage of one study.
+    """The files of one study that lie on the storage.
 
     Args:
         snapshots: Tune's snapshots.
@@ -68,7 +68,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What is kept of one study, and what is owed.
+    """The plan of one study: what is kept, and what is owed.
 
     Args:
         study: of the spec.
@@ -179,8 +179,10 @@ def _without_a_snapshot(found: FoundSnapshots) -> str:
 
 
 def _refuse_lost_events(positions: Mapping[str, int], recorded: ResumableStudy | None, name: str, store: str) -> None:
-    """Raises:
-    StoreError: the snapshot with these `positions` was taken when more was recorded.
+    """Refuse a store that holds fewer events than a snapshot has counted.
+
+    Raises:
+        StoreError: it does.
     """
     written = {} if recorded is None else recorded.written
     for trial, position in positions.items():

@@ -1,4 +1,4 @@
-"""One strategy x one seed of an experiment, with everything that they decide before a trial runs."""
+"""A study: one strategy x one seed of an experiment, with everything that they decide before a trial runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WHEN_CUT = "when_cut"  # attribute of a study whose plan is that of one which it
 
 @dataclass(frozen=True)
 class Study:
-    """One strategy x one seed, ready to run.
+    """A study that is ready to run.
 
     Args:
         spec: of the experiment.
@@ -95,7 +95,7 @@ class Study:
         return {"search_seed": self.seed, "data_order_seed": training.data_order, "head_seed": training.head}
 
     def _origins(self) -> dict[str, Value]:
-        """Where its trials' first values come from, and in which order."""
+        """The origin of its trials' first values, and their order."""
         first = self.strategy.learns_after(self.spec.space_of(self.strategy))
         cut = {WHEN_CUT: self.strategy.when_cut} if self.cut else {}
         return {ORIGIN: self.strategy.origin, RANDOM_FIRST: first or 0, **cut}
@@ -105,7 +105,7 @@ class Study:
         return {} if self.trial.hp_space is None else {HP_SPACE: self.trial.hp_space}
 
     def _verdicts(self) -> dict[str, Value]:
-        """Which verdict the study belongs to and how many are planned; {} where there is only one."""
+        """The number of its verdict and the number of planned ones; {} where there is only one."""
         number, planned = self.spec.verdict_number, self.spec.verdicts
         return {} if number == planned == 1 else {VERDICT: number, VERDICTS: planned}
 

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class RunContext:
-    """What the studies of one run share.
+    """The session, the stores and the options that the studies of one run share.
 
     Args:
         session: Ray, and what one trial holds of it.

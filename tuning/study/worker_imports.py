@@ -1,4 +1,4 @@
-"""Which modules the processes of trials import before they have a trial."""
+"""Names the modules that the processes of trials import before they have a trial."""
 
 from __future__ import annotations
 
