@@ -1,4 +1,4 @@
-"""optuna-dashboard behind a password: it asks for none itself, and lets whoever connects delete studies.
+"""Serves optuna-dashboard behind a password: by itself it requires none, and lets anybody delete studies.
 
     python guarded_dashboard.py STORE_URL PASSWORD_FILE [PORT]
 
@@ -22,7 +22,7 @@ App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def guarded(app: App, password: str) -> App:
-    """`app` for who sends the password by HTTP's basic authentication; 401 for everybody else.
+    """Returns `app` behind HTTP's basic authentication; requests without the password get a 401.
 
     Raises:
         ValueError: the password is too short.
@@ -48,13 +48,13 @@ def _given(header: str) -> bytes:
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """A thread for each connection."""
+    """Serves each connection in a thread."""
 
     daemon_threads = True
 
 
 class Handler(WSGIRequestHandler):
-    """Closes connections that say nothing, and writes no line for each request."""
+    """Closes silent connections, and logs no line per request."""
 
     timeout = 60
 
@@ -63,7 +63,7 @@ class Handler(WSGIRequestHandler):
 
 
 def main(url: str, password_file: str, port: str = "8080") -> None:
-    """Serve the study store at `url` on every interface of the container."""
+    """Serves the study store at `url` on every interface of the container."""
     from optuna_dashboard import wsgi
 
     app = guarded(wsgi(url), Path(password_file).read_text(encoding="utf-8").strip())

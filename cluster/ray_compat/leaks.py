@@ -66,9 +66,9 @@ def release_leaks() -> dict[str, float]:
         for name, amount in back.items():
             total[name] = total.get(name, 0.0) + amount
         if back:
-            told = ", ".join(f"{amount:g} {name}" for name, amount in back.items())
+            released = ", ".join(f"{amount:g} {name}" for name, amount in back.items())
             where = alive[place]["NodeManagerAddress"]
-            logger.warning("%s has %s more, as it was asked for what Ray holds for nobody", where, told)
+            logger.warning("%s has released %s that Ray held for nobody", where, released)
     return total
 
 

@@ -49,7 +49,7 @@ if os.fork() == 0:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """As a slot of one core has: the number of threads is in the last bits of a sum."""
+    """Uses one thread, as a slot of one core: the number of threads affects the last bits of a sum."""
     import torch
 
     before = torch.get_num_threads()
@@ -60,7 +60,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def tiny(tiny_spec: FineTuneSpec) -> Workload:
-    """Two trials on the tiny model."""
+    """Returns two trials on the tiny model."""
     data = tiny_spec.data
     return Workload(
         trials=2,
@@ -77,7 +77,7 @@ def tiny(tiny_spec: FineTuneSpec) -> Workload:
 
 
 def measured(tmp_path: Path, *command: str) -> dict[str, Any]:
-    """What `benchmarks.process_tree` says of a command."""
+    """Returns what `benchmarks.process_tree` measures of a command."""
     usage = tmp_path / "usage.json"
     line = [sys.executable, "-m", "benchmarks.process_tree", str(usage), *command]
     subprocess.run(line, cwd=ROOT, check=False)
@@ -168,7 +168,7 @@ def test_the_gate_counts_equal_trials_and_judges_other_batches_by_the_spread_of_
 
 
 def stamp(verb: str, worker: int, start: float, end: float, **more: Any) -> dict[str, Any]:
-    """CPU seconds as many as wall seconds, less the hundred at which the run began."""
+    """Returns a stamp with as many CPU seconds as wall seconds since the run began at 100."""
     times = {"start": start, "end": end, "cpu_start": start - 100, "cpu_end": end - 100}
     return {"verb": verb, "worker": worker, **times, **more}
 

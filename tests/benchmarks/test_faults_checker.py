@@ -27,7 +27,7 @@ def params(rate: float) -> Params:
 
 
 def reports(rate: float, epochs: int, begun: int = 0, progress: float = 0.0) -> tuple[Report, ...]:
-    """What the curve really reports, from a state on."""
+    """Returns what the curve really reports from a state on."""
     curve = LearningCurve(params(rate), SPEC)
     curve.epoch, curve.progress = float(begun), progress
     return tuple(
@@ -53,7 +53,7 @@ def steps(rate: float, begun: int, ended: int) -> list[Step]:
 
 
 def killed() -> list[Life]:
-    """A driver was killed when its first trial had ended and its second had two reports, and one checkpoint of each."""
+    """Returns lives of a killed driver: its first trial has ended, its second has two reports; one checkpoint each."""
     before = study(trial(0, 1e-3, 4), trial(1, 1e-4, 2, TrialState.RUNNING), state=StudyState.RUNNING)
     told = [Told(r.epoch, f"{r.metrics['accuracy']:.4f}", t.id, t.number) for t in before.trials for r in t.reports]
     first = Life(before, told, steps(1e-3, 0, 4) + steps(1e-4, 0, 2), {"t0": 4.0, "t1": 1.0})
@@ -148,7 +148,7 @@ def test_another_outcome_than_the_undisturbed_one_is_told_with_the_trial() -> No
 
 
 def population(**changes: object) -> list[Life]:
-    """Two members; the second took over the first one's weights of epoch 1 with other values."""
+    """Returns two members, of which the second took over the first one's weights of epoch 1 with other values."""
     donor = trial(0, 1e-3, 4)
     exploit = Exploit(1.0, "t0", params(1e-5), params(2e-3), 1.0, reports=1, donor_reports=1)
     own = reports(2e-3, 3, 1, progress(donor.reports[0]))

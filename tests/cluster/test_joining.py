@@ -59,7 +59,7 @@ with connect(spec, run_folder=folder) as session:
 
 
 class Shared(NamedTuple):
-    """What two drivers of one cluster have said, of which the second came and left while the first was in."""
+    """The output of two drivers of one cluster; the second joins and leaves while the first runs."""
 
     trials: list[Any]
     first: Watched
@@ -78,7 +78,7 @@ def nodes() -> Iterator[RayNodes]:
 
 @pytest.fixture(scope="module")
 def head(nodes: RayNodes) -> RayNode:
-    """Open to everybody, with four logical GPUs."""
+    """Starts a head that requires no token, with four logical GPUs."""
     return nodes.start("head", cpus=4, gpus=4)
 
 
@@ -112,13 +112,13 @@ def shared(head: RayNode, tmp_path_factory: pytest.TempPathFactory) -> Shared:
 
 
 def results(driver: Watched) -> list[str]:
-    """The lines that are ours: Tune draws boxes around its own."""
+    """Returns the lines of tunefleet; Tune draws boxes around its own."""
     return [line for line in driver.lines if line.startswith("[")]
 
 
 @pytest.fixture(scope="module")
 def other_machine(nodes: RayNodes, shared: Shared) -> RayNode:
-    """Another machine, as far as Ray can tell: with a host name and contents of /dev/shm of its own."""
+    """Simulates another machine, with its own host name and /dev/shm, as far as Ray can see."""
     if not can_disguise():
         pytest.skip("needs the right to make namespaces")
     return nodes.start("other-machine", cpus=1, gpus=0)

@@ -100,7 +100,7 @@ for ending in sys.argv[3:]:
 
 
 class Ended(NamedTuple):
-    """What was seen of each ending, and the folders that the driver was given."""
+    """The observations of each ending, and the folders of the driver."""
 
     seen: Mapping[str, Mapping[str, Any]]
     home: Path

@@ -55,7 +55,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def nodes() -> dict[str, dict[str, Any]]:
-    """The services that are Ray."""
+    """Returns the services that run Ray."""
     return {key: service for key, service in services().items() if "cluster" in service.get("command", ())}
 
 

@@ -23,7 +23,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file names, wherever in it; `from a import b` names `a.b`, too, as b may be a module."""
+    """Yields every module that a file imports; for `from a import b` also `a.b`, as b may be a module."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -33,7 +33,7 @@ print(tunefleet.load_spec("quickstart").name)
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, since building leaves files among the sources."""
+    """Returns a copy of the sources, since building leaves files among them."""
     folder = tmp_path_factory.mktemp("sources")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
@@ -53,7 +53,7 @@ def built(sources: Path, how: str, target: Path) -> zipfile.ZipFile:
 
 
 def imported(site: Path, elsewhere: Path) -> list[str]:
-    """Where a program in another folder finds `tunefleet`, with nothing on its path but `site` and the libraries."""
+    """Returns where a program in another folder finds `tunefleet`, with only `site` and the libraries on its path."""
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TUNEFLEET_STORE")}
     done = subprocess.run(
         [sys.executable, "-S", "-c", IMPORT, str(site), sysconfig.get_path("purelib")],

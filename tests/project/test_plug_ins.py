@@ -29,7 +29,7 @@ TASKS = (replace(OTHERS[0], name="mine"),)
 
 @pytest.fixture(autouse=True)
 def _found_anew() -> Iterator[None]:
-    """What is found is kept for the life of a process; here the folders change."""
+    """Clears the caches of found plug-ins, as the folders change here."""
     finders, before = (strategies.find_strategies, tasks.find_tasks), set(sys.modules)
     for find in finders:
         find.cache_clear()

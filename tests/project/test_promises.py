@@ -16,7 +16,7 @@ PROMISE = re.compile(r"^- \*\*(.+?)\.?\*\*", re.MULTILINE)  # an entry that begi
 
 
 def rows() -> Iterator[tuple[str, list[str]]]:
-    """Each promise of the table, and the tests that it names."""
+    """Yields each promise of the table, and the tests that it names."""
     table = (TESTS / "README.md").read_text().partition("| promise | held by |")[2]
     for line in table.strip().splitlines()[1:]:
         promise, held = line.strip("|").split("|", 1)

@@ -50,7 +50,7 @@ def commands(program: str, paper: str = "README.md") -> list[list[str]]:
 
 
 def parse(words: list[str]) -> None:
-    """Parse the words after `tunefleet`, without running the command.
+    """Parses the words after `tunefleet`, without running the command.
 
     Raises:
         click.UsageError: the command line is wrong.
@@ -71,7 +71,7 @@ def execute(source: str) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the files that the README takes for granted."""
+    """Makes a working directory with the files that the READMEs assume."""
     (tmp_path / "texts.csv").write_text(TEXTS)
     rte = tmp_path / "data" / "rte"
     rte.mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_every_tunefleet_command_does_what_it_says(folder: Path, paper: str) -> 
 
 
 def drop_spaces(path: Path) -> None:
-    """The starter's grid has a space of its own for a real model."""
+    """Removes the own space of the starter's grid, which is for a real model."""
     spec = yaml.safe_load(path.read_text())
     for strategy in spec["strategies"]:
         strategy.pop("space", None)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 
 
 def item(name: str, *marks: str) -> pytest.Item:
-    """As much of a collected test as the tiers read."""
+    """Stands for a collected test, as far as the tiers read it."""
     found = [SimpleNamespace(name=mark) for mark in marks]
     return cast(pytest.Item, SimpleNamespace(nodeid=f"tests/test_x.py::{name}", iter_markers=lambda: iter(found)))
 
@@ -55,7 +55,7 @@ def test_a_test_of_a_tier_without_processes_that_starts_one_fails(tier: str, sta
 
 
 def test_what_is_caught_of_it_is_told_in_the_name_of_the_test(request: pytest.FixtureRequest) -> None:
-    """By the hook that this very test runs in."""
+    """The hook is the one in which this test runs."""
     with pytest.raises(tiers.StartedAProcess, match=request.node.name):
         os.system("true")
 

@@ -203,9 +203,9 @@ class SimulatedRay(SimulatedCluster):
         now = self._slept_at if now - self._woke_at < BEAT else now  # of those just awake the newest beats are old
         for actor in self.actors:
             if actor.beats and actor.alive and actor.node is not None:
-                told = actor.hung_since if actor.frozen and actor.hung_since is not None else now
-                quiet = 0.0 if actor.hung_since is None else told - actor.hung_since
-                number = int((told - BEGINNING) / BEAT) + 1
+                sent = actor.hung_since if actor.frozen and actor.hung_since is not None else now
+                quiet = 0.0 if actor.hung_since is None else sent - actor.hung_since
+                number = int((sent - BEGINNING) / BEAT) + 1
                 beat = Beat(number, actor.node.id, actor.process, quiet, actor.begun, actor.epoch, 0)
                 self._table[namespace, f"{actor.id}/0"] = json.dumps(beat).encode()
 

@@ -49,7 +49,7 @@ class StorageContract:
         downloaded = _folder(scratch)
         require_equal(storage.find(manifest.token, downloaded, scratch), None, rule, step="`find` gives None then")
 
-        rule = "when `put` returns, the copy is there, and a trial can go on from it"
+        rule = "when `put` returns, the copy is there, and a trial can continue from it"
         storage.put(_state(scratch), path, manifest, weights_only=False)
         held = [storage.holds(path, manifest, weights_only=only) for only in (True, False)]
         require_equal(held, [True, True], rule, step="mend `put` or `holds`")
@@ -57,7 +57,7 @@ class StorageContract:
             _files(storage.find(manifest.token, Path(path), _folder(scratch))), WHOLE, rule, step="mend `find`"
         )
 
-        rule = "a copy that is stripped can be scored, and no longer be gone on from; told again, nothing changes"
+        rule = "a copy that is stripped can be scored, but not continued from; stripping it again changes nothing"
         for _ in range(2):
             storage.strip(path, manifest)
         storage.finish()
@@ -77,7 +77,7 @@ class StorageContract:
         manifest = _recipe()
         path = put_checkpoint(storage, study, TRIAL, manifest, scratch)
         storage.put(_state(scratch), path, manifest, weights_only=True)
-        rule = "a copy of the weights is scored, and not gone on from"
+        rule = "a copy of the weights can be scored, but not continued from"
         held = [storage.holds(path, manifest, weights_only=only) for only in (True, False)]
         require_equal(held, [True, False], rule, step="leave the moments out of it in `put`; mend `holds`")
         scored = _files(storage.scorable(path, manifest, _folder(scratch)))
@@ -102,7 +102,7 @@ class StorageContract:
     def test_a_state_beside_its_recipe_is_found_by_other_trials_and_stripped(
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
-        """The slot's node had no shared memory: Tune has put the state there, with the manifest."""
+        """The slot's node has no shared memory, so Tune has put the state beside the manifest."""
         manifest = CheckpointManifest.after(None, {}, 1, moments=True, node=None)
         path = put_checkpoint(storage, study, DONOR, manifest, scratch, state=True)
         rule = "a state that Tune has put beside the manifest counts as its copy"
@@ -117,7 +117,7 @@ class StorageContract:
         scored = _files(storage.scorable(path, manifest, _folder(scratch)))
         require_equal(scored, SCORABLE, rule, step="mend `strip`")
 
-    def test_what_is_stripped_early_is_told(self, storage: Storage, study: str, scratch: Path) -> None:
+    def test_what_is_stripped_early_is_reported(self, storage: Storage, study: str, scratch: Path) -> None:
         manifest = _recipe()
         path = put_checkpoint(storage, study, TRIAL, manifest, scratch)
         storage.put(_state(scratch), path, manifest, weights_only=False)
@@ -150,7 +150,7 @@ class StorageContract:
         broken = _state(scratch)
         (broken / "zz").symlink_to(scratch / "nothing")  # cannot be read; the others are copied by then
         rule = "a copy is whole or absent: one that breaks off is none"
-        with require_refused(FileNotFoundError, "", rule, step="let what `put` cannot read be told"):
+        with require_refused(FileNotFoundError, "", rule, step="raise the error for what `put` cannot read"):
             storage.put(broken, path, manifest, weights_only=False)
         found = (
             storage.holds(path, manifest, weights_only=True),
@@ -213,7 +213,9 @@ class StorageContract:
         for _ in range(2):
             storage.remove(f"{folder}/b-2")
         require_equal(storage.files(folder, "b-*"), [f"{folder}/b-10"], rule, step="mend `remove`")
-        with require_refused(FileNotFoundError, "", "a file that is not there is told so", step="let it be told"):
+        with require_refused(
+            FileNotFoundError, "", "reading a file that does not exist raises an error", step="raise it"
+        ):
             storage.read(f"{folder}/b-2")
 
     def test_a_copy_of_the_storage_reads_the_same(self, storage: Storage, study: str) -> None:
@@ -236,7 +238,7 @@ def put_checkpoint(
     number: int = 1,
     state: bool = False,
 ) -> str:
-    """Put a checkpoint on the storage as Tune does; returns its path.
+    """Puts a checkpoint on the storage as Tune does; returns its path.
 
     Args:
         study: Tune's folder of it.

@@ -124,7 +124,7 @@ class StoreContract:
         require_equal(list(map(repr, study.confirmations)), list(map(repr, expected)), rule, step=STATEMENT)
         scored = None if study.test is None else study.test.scored
         require_equal(scored, classes, "the rows behind the test score come out", step=STATEMENT)
-        stored = max(len(json.dumps(told)) for told in _optuna_study(store_url).user_attrs.values())
+        stored = max(len(json.dumps(value)) for value in _optuna_study(store_url).user_attrs.values())
         require(
             stored < MOST,
             "the rows are recorded packed: a page reads those of many models",
@@ -132,9 +132,9 @@ class StoreContract:
             step="pack them (tuning/store/selection_records.py)",
         )
         plain = json.loads(json.dumps(store.load("reviews").to_json(), allow_nan=False))["studies"][0]
-        told = [found["rows"] for found in plain["confirmations"]], "scored" in plain["test"]
+        shown = [found["rows"] for found in plain["confirmations"]], "scored" in plain["test"]
         rule = "JSON has the number of rows, and not the rows"
-        require_equal(told, ([None, None, 25_000, 3, 2], False), rule, step=STATEMENT)
+        require_equal(shown, ([None, None, 25_000, 3, 2], False), rule, step=STATEMENT)
 
     def test_every_final_model_is_remembered(self, store: StudyStore, writer: StudyWriter) -> None:
         scores = {"accuracy": 0.5, "f1": math.inf}
@@ -154,13 +154,13 @@ class StoreContract:
     def test_the_test_rows_are_remembered_with_who_looked_at_them_before(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        require_equal(store.test_rows("reviews"), None, "nothing is known of rows before they are told", step=STATEMENT)
+        require_equal(store.test_rows("reviews"), None, "no rows are known before they are recorded", step=STATEMENT)
         rows = TestRows.of(hashes_of([("one", "two"), ("three", "four")]))
         memory = EarlierEvaluations(2, 3, 1, ("a", "b"), 9, 0, ())
         writer.set_test_rows(rows.to_json(), memory)
         found = store.test_rows("reviews")
-        told = None if found is None else (found.count, found.hashes.tolist())
-        require_equal(told, (2, rows.hashes.tolist()), "the hashes of the test rows come out", step=STATEMENT)
+        read = None if found is None else (found.count, found.hashes.tolist())
+        require_equal(read, (2, rows.hashes.tolist()), "the hashes of the test rows come out", step=STATEMENT)
         require_equal(store.load("reviews").test_memory, memory, "so does who looked at them before", step=STATEMENT)
 
     def test_optuna_sees_states_values_and_distributions(self, writer: StudyWriter, store_url: str) -> None:
@@ -180,10 +180,10 @@ class StoreContract:
         require_equal(study.trials[0].distributions, SPACE.to_optuna(), rule, step=STATEMENT)
         require_equal(study.best_trial.user_attrs["trial_id"], "a", rule, step=STATEMENT)
 
-    def test_a_trial_told_twice_is_one(self, store: StudyStore, writer: StudyWriter) -> None:
+    def test_a_trial_recorded_twice_is_one(self, store: StudyStore, writer: StudyWriter) -> None:
         begin_trial(writer, "a")
         begin_trial(open_study(store), "a")
-        require_equal([t.id for t in _trials(store)], ["a"], "a trial that is told twice is one", step=STATEMENT)
+        require_equal([t.id for t in _trials(store)], ["a"], "a trial that is recorded twice is one", step=STATEMENT)
 
     def test_epochs_computed_again_after_a_crash_replace_the_old_ones(
         self, store: StudyStore, writer: StudyWriter
@@ -242,14 +242,14 @@ class StoreContract:
         found = _trials(store)[0].lineage, _scores(store)[-1]
         require_equal(found, ((), (3, 0.2)), rule, step=STATEMENT)
 
-    def test_an_exploit_told_twice_is_one(self, store: StudyStore, writer: StudyWriter) -> None:
+    def test_an_exploit_recorded_twice_is_one(self, store: StudyStore, writer: StudyWriter) -> None:
         for trial in "ab":
             begin_trial(writer, trial)
             writer.add_report(trial, make_report(1, 0.1))
         writer.add_exploit("a", make_exploit(1.0))
         open_study(store).add_exploit("a", make_exploit(1.0))
         number = len(_trials(store)[0].lineage)
-        require_equal(number, 1, "an exploit that is told twice is one", step=STATEMENT)
+        require_equal(number, 1, "an exploit that is recorded twice is one", step=STATEMENT)
 
     def test_an_exploit_of_an_epoch_that_the_donor_never_reported_is_refused(self, writer: StudyWriter) -> None:
         for trial in "ab":
@@ -259,7 +259,7 @@ class StoreContract:
         with require_refused(StoreError, message, rule, step=MISTAKE):
             writer.add_exploit("a", make_exploit(5.0))
 
-    def test_the_last_epochs_of_a_completed_trial_told_again_change_nothing(
+    def test_the_last_epochs_of_a_completed_trial_recorded_again_change_nothing(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
         begin_trial(writer, "a")
@@ -270,7 +270,7 @@ class StoreContract:
         resumed.rewind("a", 1)
         resumed.add_report("a", make_report(2, 0.3))
         resumed.end_trial("a", TrialState.COMPLETED)
-        rule = "the last epochs of a completed trial, told again, change nothing"
+        rule = "the last epochs of a completed trial, recorded again, change nothing"
         found = _trials(store)[0].state, _scores(store)[-1]
         require_equal(found, (TrialState.COMPLETED, (2, 0.2)), rule, step=STATEMENT)
 
@@ -367,7 +367,7 @@ class StoreContract:
         rule = "a run that says that it ends was not cut off"
         require_equal(open_study(store).interrupted_at, None, rule, step=STATEMENT)
 
-    def test_what_a_trial_had_cost_stays_when_it_is_told_again(self, store: StudyStore, writer: StudyWriter) -> None:
+    def test_the_cost_of_a_trial_stays_when_it_is_recorded_again(self, store: StudyStore, writer: StudyWriter) -> None:
         begin_trial(writer, "a")
         writer.add_report("a", make_report(1, 0.5), ResourceUsage(8.0, 16.0, 8.0, 1008.0))
         writer.add_report("a", make_report(2, 0.6), ResourceUsage(9.0, 18.0, 9.0, 1009.0))
@@ -450,7 +450,7 @@ class StoreContract:
         with require_refused(StoreError, "written by a newer tunefleet", rule, step=MISTAKE):
             store.load("reviews")
 
-    def test_a_study_that_is_deleted_during_a_run_is_told(
+    def test_a_study_that_is_deleted_during_a_run_is_reported(
         self, store: StudyStore, writer: StudyWriter, store_url: str
     ) -> None:
         import optuna
@@ -458,7 +458,7 @@ class StoreContract:
         begin_trial(writer, "a")
         writer.add_report("a", make_report(0.5, 0.5))
         optuna.delete_study(study_name=NAME, storage=open_database(store_url, create=False))
-        rule = "a run whose study is deleted under it is told so"
+        rule = "a run whose study is deleted gets an error"
         with require_refused(StoreError, "was deleted", rule, step=MISTAKE):
             writer.add_report("a", make_report(1, 0.6))
         writer.add_checkpoint("a", 1, "/checkpoint")
@@ -504,8 +504,8 @@ class StoreContract:
         rule = "one that is proposed again with other values is another, and the first is kept as lost"
         require_equal(found, expected, rule, step=STATEMENT)
         trial, aside = _trials(store)
-        told = (trial.id, "lost in an interruption" in (aside.error or ""))
-        require_equal(told, ("a", True), rule, step=STATEMENT)
+        left = (trial.id, "lost in an interruption" in (aside.error or ""))
+        require_equal(left, ("a", True), rule, step=STATEMENT)
 
     def test_a_store_in_which_a_trial_was_set_back_has_lost_nothing(
         self, store: StudyStore, writer: StudyWriter
@@ -555,8 +555,8 @@ class StoreContract:
 def confirmation(seed: int, **changed: Any) -> Confirmation:
     """Returns one training of a configuration with that seed, without a test score."""
     schedule = (Stretch(0.0, 1.0, {"learning_rate": 0.1}), Stretch(1.0, 2.0, {"learning_rate": 0.4}))
-    told: dict[str, Any] = {"validation": {"accuracy": 0.5, "f1": float("nan")}, **changed}
-    return Confirmation(2, "a", 2.0, schedule, 0.625, seed, 12.5, 7.0, **told)
+    scores: dict[str, Any] = {"validation": {"accuracy": 0.5, "f1": float("nan")}, **changed}
+    return Confirmation(2, "a", 2.0, schedule, 0.625, seed, 12.5, 7.0, **scores)
 
 
 def _trials(store: StudyStore) -> tuple[TrialOutcome, ...]:
@@ -566,7 +566,7 @@ def _trials(store: StudyStore) -> tuple[TrialOutcome, ...]:
 def _scores(store: StudyStore) -> list[tuple[float, float]]:
     """Returns the reports of trial `a`, as (epoch, accuracy)."""
     (trial,) = [trial for trial in _trials(store) if trial.id == "a"]
-    return [(told.epoch, told.metrics["accuracy"]) for told in trial.reports]
+    return [(report.epoch, report.metrics["accuracy"]) for report in trial.reports]
 
 
 def _optuna_study(url: str) -> Any:

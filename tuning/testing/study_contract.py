@@ -149,7 +149,7 @@ class StudyContract:
                     in_force == dict(proposed) and space.contains(proposed),
                     "a trial trains with the values that were proposed for it, or that it took over from a donor",
                     seen=f"{in_force} at epoch {report.epoch:g}, and {dict(proposed)} were proposed",
-                    step="change values by an exploit that is told (`on_exploit`), within the space",
+                    step="change values by an exploit that is reported (`on_exploit`), within the space",
                 )
                 expected = _in_closed_form(whole.study.history(trial, report))
                 require(
@@ -166,7 +166,7 @@ class StudyContract:
             planned is None or abs(planned - trained) < ROUNDING,
             "a study trains as many epochs as `planned_epochs` tells",
             seen=f"{trained:g} epochs trained, {planned} planned",
-            step="correct `planned_epochs`; None if it cannot be told beforehand",
+            step="correct `planned_epochs`; None if it is not known beforehand",
         )
 
     def test_it_keeps_to_the_slots(self, whole: WholeStudy) -> None:

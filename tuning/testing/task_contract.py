@@ -148,10 +148,10 @@ class TaskContract:
         loaded = self.task.load(data)
         rule = "the summary has the rows of each split, by class where there are classes, and their source"
         for name, split in zip(("train", "validation", "test"), loaded[:3], strict=True):
-            told = loaded.summary.splits[name]
-            require_equal(told.rows, len(split), rule, step="fill in `TaskData.summary`")
+            summary = loaded.summary.splits[name]
+            require_equal(summary.rows, len(split), rule, step="fill in `TaskData.summary`")
             counts = Counter(loaded.label_names[label] for label in split["label"]) if loaded.label_names else {}
-            seen = {label: count for label, count in told.classes.items() if count}
+            seen = {label: count for label, count in summary.classes.items() if count}
             require_equal(seen, dict(counts), rule, step="fill in `SplitSummary.classes`")
         require_equal(list(loaded.summary.splits["train"].classes), list(loaded.label_names), rule, step="order by id")
         two = len(loaded.label_names) == 2

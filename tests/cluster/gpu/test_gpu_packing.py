@@ -27,7 +27,7 @@ def spec(tiny_spec: FineTuneSpec) -> FineTuneSpec:
 
 
 def in_a_process(code: str, *arguments: str) -> str:
-    """The last line that `code` prints: a peak and a cap belong to a process."""
+    """Runs `code` in a process, as a peak and a cap belong to one; returns its last line."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]

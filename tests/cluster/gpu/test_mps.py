@@ -39,7 +39,7 @@ Tool = Callable[[str, str], Path]
 
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
-    """Puts an executable on the path, and nothing else is there; no daemon runs."""
+    """Puts an executable on the path, alone; no daemon runs."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -57,7 +57,7 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run's temporary folder."""
+    """Makes a run's temporary folder."""
     path = tmp_path / "run"
     path.mkdir()
     return path

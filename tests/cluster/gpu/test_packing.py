@@ -31,7 +31,7 @@ GIB = 2**30
 
 
 class Load(NamedTuple):
-    """Of a small encoder on a large device."""
+    """The load of a small encoder on a large device."""
 
     total_bytes: int = 140 * GIB
     peak_bytes: int = 4 * GIB

@@ -26,7 +26,7 @@ def _no_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.contextmanager
 def standing_in(version: str | None, *, status: int = 200) -> Iterator[int]:
-    """The port of an HTTP server that answers /api/version as a Ray of that version does; None: as no Ray."""
+    """Returns the port of an HTTP server that answers /api/version as a Ray of that version; None: as no Ray."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -119,7 +119,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def ray_cluster(path: Path) -> dict[str, Any] | None:
-    """The RayCluster's spec of a file, if it declares one."""
+    """Returns the RayCluster's spec of a file, if it declares one."""
     for document in documents(path):
         if document["kind"] == "RayCluster":
             return dict(document["spec"])
@@ -133,7 +133,7 @@ def groups(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def shell_of(path: Path) -> str:
-    """What a shell runs of a file: a script itself, the commands of a `ray up` file as one script."""
+    """Returns what a shell runs of a file: a script itself, or the commands of a `ray up` file as one script."""
     if path.suffix == ".sh":
         return path.read_text()
     config = yaml.safe_load(path.read_text())
@@ -147,7 +147,7 @@ def header(path: Path) -> list[str]:
 
 
 def tool(program: str) -> str:
-    """The program that a package brought into this environment, or the system's."""
+    """Returns the program that a package has installed here, or the system's."""
     found = shutil.which(program, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if found is None:
         pytest.skip(f"{program} is not installed: pip install -e '.[dev]'")
@@ -300,7 +300,7 @@ def test_slurm_starts_nodes_with_a_token_of_the_jobs_own_that_goes_with_it() -> 
 
 
 def dashboards(path: Path) -> Iterator[str]:
-    """Every host that a file binds the dashboard to."""
+    """Returns every host that a file binds the dashboard to."""
     if spec := ray_cluster(path) if path in KUBERAY else None:
         yield spec["headGroupSpec"]["rayStartParams"]["dashboard-host"]
         return

@@ -19,7 +19,7 @@ from tests.support.strangers import NOBODY, listening_stranger, needs_root, runn
 
 @pytest.fixture(autouse=True)
 def _own_ray_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's folders are below `tmp_path`, and no variable of the user's names a head or a token's file."""
+    """Puts Ray's folders below `tmp_path`, and unsets the user's variables that name a head or a token file."""
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir(mode=0o777)
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):

@@ -44,7 +44,7 @@ def _token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def grpc_server(method: str, answer: bytes) -> Iterator[int]:
-    """The port of a server that answers `method` with these bytes."""
+    """Returns the port of a server that answers `method` with these bytes."""
     service, _, name = method.rpartition("/")
     handler = grpc.unary_unary_rpc_method_handler(lambda request, context: answer)
     server = grpc.server(ThreadPoolExecutor(1))
@@ -97,7 +97,7 @@ def test_every_grpc_channel_of_ours_is_opened_in_one_place() -> None:
 
 
 class Head(ThreadingHTTPServer):
-    """A dashboard that wants `TOKEN` and knows no job; it keeps what it was asked with the token."""
+    """A dashboard that requires `TOKEN` and has no job; it keeps the requests that carried the token."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -105,7 +105,7 @@ class Head(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the dashboard."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """No lines on standard error."""
+        """Logs nothing on standard error."""
 
 
 @pytest.mark.unit

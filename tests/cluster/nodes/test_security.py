@@ -45,7 +45,7 @@ SUBMITTERS = {"WANDB_API_KEY": "faced033" * 5, "HF_TOKEN": "hf_" + "Parrot9" * 5
 
 
 class Cluster(NamedTuple):
-    """A head and a worker that `tunefleet cluster start` made, and a driver with an actor on each."""
+    """A head and a worker from `tunefleet cluster start`, and a driver with an actor on each."""
 
     address: str
     dashboard: str
@@ -79,7 +79,7 @@ def wandb_server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def cluster(wandb_server: str) -> Iterator[Cluster]:
-    """One for all tests of this file; stopped, and gone without a process left, at the end."""
+    """Starts one cluster for all tests of this file; at the end it is stopped, and no process is left."""
     base, mark = first_of_free_ports(20), uuid.uuid4().hex
     with tempfile.TemporaryDirectory(prefix="tft", dir="/tmp", ignore_cleanup_errors=True) as folder:
         home, temporary, workers = Path(folder, "h"), Path(folder, "t"), Path(folder, "w")
@@ -125,7 +125,7 @@ def cluster(wandb_server: str) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def joined(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A driver in the cluster, with an actor on each node."""
+    """Runs a driver in the cluster, with an actor on each node."""
     with subprocess.Popen(
         driver_command(ACTORS, cluster.address, tmp_path_factory.mktemp("joined") / "run"),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/",
@@ -144,7 +144,7 @@ def joined(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def rows(cluster: Cluster, joined: Watched) -> list[Row]:
-    """What every port of the cluster answers, with a driver connected and an actor on each node."""
+    """Returns what every port of the cluster answers, with a driver connected and an actor on each node."""
     ports = ports_of(family(MARK, cluster.environment[MARK]))
     return [row for port in ports if (row := ask(port, cluster.token)) is not None]
 
@@ -272,7 +272,7 @@ def get(url: str, token: str) -> bytes:
 
 
 def contents(*folders: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file below, and what compressed ones hold."""
+    """Yields the content of every file below a folder, and of files in archives."""
     for path in (path for folder in folders for path in folder.rglob("*")):
         if path.is_symlink() or not path.is_file():
             continue
@@ -286,7 +286,7 @@ def contents(*folders: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def forms(secret: bytes) -> Iterator[bytes]:
-    """The secret itself, and its part of a base64 text whatever stands before it."""
+    """Returns the secret itself, and its base64 forms at every offset."""
     yield secret
     for before in range(3):
         encoded = base64.b64encode(b"x" * before + secret + b"xx")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Its own, and none of the variables that name a token."""
+    """Gives the test its own home, and unsets the variables that name a token."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
@@ -114,7 +114,7 @@ def test_a_head_looks_for_lost_nodes_more_often_than_rays_own_and_takes_compiled
     started: list[dict[str, str]] = []
 
     class Started(Exception):
-        """Raised where the command would become Ray's process."""
+        """Is raised where the command would become Ray's process."""
 
     def become(path: str, command: list[str], environment: dict[str, str]) -> None:
         started.append(environment)

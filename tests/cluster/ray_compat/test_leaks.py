@@ -119,11 +119,11 @@ def test_a_run_gets_the_slots_that_a_killed_driver_has_cost_its_cluster(head: Ra
     )
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(raw))
     ended = run([sys.executable, "-m", "tuning.cli", "run", str(tmp_path / "spec.yaml")], head)
-    assert f"has {leaked:g} CPU more, as it was asked for what Ray holds for nobody" in ended.stderr
+    assert f"has released {leaked:g} CPU that Ray held for nobody" in ended.stderr
 
 
 def test_what_is_held_for_nobody_is_given_back_and_nothing_else(head: RayNode) -> None:
-    """Nor has the run before left anything."""
+    """The run before has left nothing, either."""
     told = drive(head, "heal")
     assert (told["idle"], told["free"]) == ({}, CPUS)
     assert -told["early"] == told["leaked"] >= 1

@@ -30,7 +30,7 @@ def test_a_node_takes_the_calls_that_are_made_of_it(call: str) -> None:
 
 
 def test_the_list_of_placement_groups_tells_one_that_was_never_made_with_the_nodes_that_hold_it() -> None:
-    """As `cluster.ray_compat.leaks` reads it; the head sends it of a group that was removed while it was made."""
+    """The list has the fields that `cluster.ray_compat.leaks` reads, for a group that was removed early."""
     from ray._private.state import GlobalState
     from ray.core.generated import common_pb2, gcs_pb2
 

@@ -57,7 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
 
 @pytest.fixture
 def rays_own(tmp_path: Path) -> Path:
-    """In place of Ray's program; it tells its pid."""
+    """Replaces Ray's program by one that prints its pid."""
     program = tmp_path / "setup_worker.py"
     program.write_text("import os; print(os.getpid())")
     return program
@@ -66,7 +66,7 @@ def rays_own(tmp_path: Path) -> Path:
 def launched(
     server: ForkServer, folder: Path, *arguments: str, context: dict[str, object] | None = None, **variables: str
 ) -> subprocess.Popen[str]:
-    """As Ray starts a worker."""
+    """Starts a launcher as Ray starts a worker."""
     program = folder / "worker.py"
     program.write_text(WORKER)
     told = [f"--serialized-runtime-env-context={json.dumps(context or {})}", "--language=PYTHON"]
@@ -87,27 +87,27 @@ def launched(
 
 
 def told_by(launcher: subprocess.Popen[str]) -> dict[str, object]:
-    """What its worker says, which has ended."""
+    """Returns the output of a launcher's worker, which has ended."""
     out, _ = launcher.communicate("typed", timeout=PATIENCE)
     found: dict[str, object] = json.loads(out)
     return found
 
 
 def is_forked(launcher: subprocess.Popen[str]) -> bool:
-    """And not Ray's own program, which the launcher has become."""
+    """True if the worker was forked; else the launcher has become Ray's own program."""
     out, _ = launcher.communicate(timeout=PATIENCE)
     return out.split() != [str(launcher.pid)]
 
 
 def worker_of(launcher: subprocess.Popen[str]) -> psutil.Process:
-    """The process that it waits for, once that one runs."""
+    """Returns the worker of a launcher, once it runs."""
     assert launcher.stdin is not None
     launcher.stdin.close()
     return psutil.Process(json.loads(line_of(launcher))["pid"])
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
-    """The next that it says."""
+    """Returns the next line of a process."""
     assert process.stdout is not None
     assert select.select([process.stdout], [], [], PATIENCE)[0], f"it has said nothing for {PATIENCE:g} s"
     return process.stdout.readline()
@@ -307,14 +307,14 @@ def connected(server: ForkServer) -> socket.socket:
 
 
 def asking(server: ForkServer, data: bytes, descriptors: int = 3) -> socket.socket:
-    """A launcher that has said that, and sent so many descriptors along."""
+    """Returns a connection on which a launcher has sent `data` and some descriptors."""
     launcher = connected(server)
     socket.send_fds(launcher, [data], [0] * descriptors)
     return launcher
 
 
 def answered(launcher: socket.socket) -> bytes:
-    """All that the server says until it hangs up."""
+    """Returns everything that the server sends until it closes the connection."""
     said = b""
     with launcher, contextlib.suppress(ConnectionError):
         while data := launcher.recv(64):
@@ -323,7 +323,7 @@ def answered(launcher: socket.socket) -> bytes:
 
 
 def files_of(server: ForkServer) -> int:
-    """Descriptors that it holds, once it has heard all who have asked before."""
+    """Returns how many descriptors the server holds, once it has answered all earlier requests."""
     assert server.pid is not None
     assert answered(asking(server, b"x" * HEAD.size)) == REFUSED
     return psutil.Process(server.pid).num_fds()
@@ -335,7 +335,7 @@ FIELDS: dict[str, object] = {
 
 
 def request(version: int = VERSION, length: int | None = None, **changed: object) -> bytes:
-    """The bytes of a request."""
+    """Returns the bytes of a request."""
     body = json.dumps({**FIELDS, **changed}).encode()
     return HEAD.pack(MAGIC, version, len(body) if length is None else length) + body
 
@@ -455,7 +455,7 @@ def test_a_fork_that_fails_leaves_one_worker_to_ray_and_no_other(
 
 
 def test_launcher_and_server_speak_the_same_protocol() -> None:
-    """Each is run by path, and imports nothing of ours."""
+    """Both run by path and import nothing of this package, so each has its own copy of the constants."""
     for name in ("HEAD", "MAGIC", "VERSION", "FORKED", "STATUS", "STREAMS"):
         one, other = (getattr(module, name) for module in (launcher, program))
         assert getattr(one, "format", one) == getattr(other, "format", other), name

@@ -39,7 +39,7 @@ print(*ray.get(look.remote()))
 
 @pytest.fixture(scope="module")
 def behind_a_dead_proxy() -> Iterator[None]:
-    """The node, and every driver that joins it, as where a company's proxy is named in every way."""
+    """Sets all proxy variables to a dead proxy, for the node and every driver."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
             patch.setenv(name, DEAD)
@@ -75,7 +75,7 @@ def test_the_slots_of_each_driver_are_forked_from_a_process_that_has_imported(he
 
 
 def parents_once_seen(drivers: Drivers, head: RayNode, *command: str) -> set[int]:
-    """Of a driver that is killed once one of its trials has reported and the other is in an epoch."""
+    """Returns the parents of a driver's trials; the driver is killed after the first report."""
     driver = Watched(drivers.start(*command, **head.access))
     assert driver.wait_until(lambda: bool(driver.told) and head.trials() == 2), driver.errors
     found = parents(head)
@@ -103,7 +103,7 @@ def test_a_worker_of_somebody_elses_job_is_started_by_ray(head: RayNode) -> None
 
 
 def test_all_of_it_ends_with_the_node(head: RayNode) -> None:
-    """The last test here: its node is gone."""
+    """This is the last test of the file, as the node is stopped."""
     servers = [one for one in head.processes() if "forking/program.py" in " ".join(one.cmdline())]
     assert servers
     head.process.kill()  # as nobody can react to

@@ -47,7 +47,7 @@ Member = tuple[tarfile.TarInfo | str, bytes]
 
 @pytest.fixture(autouse=True)
 def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, beside a file that is nobody's to overwrite."""
+    """Makes a working directory, beside a file that nothing may overwrite."""
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "laptop").mkdir()
     monkeypatch.chdir(tmp_path / "laptop")
@@ -59,7 +59,7 @@ def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
-    """What a cluster packs of a small experiment."""
+    """Returns the files of a small experiment, as a cluster packs them."""
     file = tmp_path_factory.mktemp("cluster") / "study.db"
     store = StudyStore(sqlite_url(file))
     writer = open_study(store, spec_yaml=yaml.safe_dump(SPEC))
@@ -106,7 +106,7 @@ def test_what_was_fetched_is_closed_to_other_accounts_and_rm_takes_all_of_it(
 
 
 def kind_of_file(kind: bytes, target: str = "") -> tarfile.TarInfo:
-    """A member of the tar that is no plain file."""
+    """Makes a member of the tar that is no plain file."""
     member = tarfile.TarInfo("reviews/best/tokenizer.json")
     member.type, member.linkname = kind, target
     return member

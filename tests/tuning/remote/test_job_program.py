@@ -33,14 +33,14 @@ class Mine(LearningCurve):
 
 
 class Head:
-    """The working directory of a job, in which its archive was unpacked, and the account that runs it."""
+    """The working directory of a job, with its unpacked archive, and the account that runs it."""
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder, self.home = folder, home
         self.bring()
 
     def bring(self, limit: float = 1.0, storage: str = "~/runs") -> None:
-        """Trials at rates beyond `limit` fail; the rates are 1e-5, 3e-4 and 1e-2."""
+        """Writes the job's files; trials at rates above `limit` fail, of the rates 1e-5, 3e-4 and 1e-2."""
         (self.folder / "curve_of_mine.py").write_text(MINE.format(limit=limit))
         spec = curve_fields(
             storage, name="sent", trainable="curve_of_mine:Mine", strategies=[GRID], test=False,
@@ -49,7 +49,7 @@ class Head:
         (self.folder / "experiment.yaml").write_text(yaml.safe_dump(spec))
 
     def run(self, *words: str, meanwhile: Callable[[SimulatedRay], None] | None = None) -> int:
-        """The exit status of the job with these words."""
+        """Runs the job with these arguments; returns its exit status."""
         os.chdir(self.folder)
         with simulated_ray() as ray:
             if meanwhile is not None:
@@ -57,11 +57,11 @@ class Head:
             return run_job(words)
 
     def outcome(self) -> ExperimentOutcome:
-        """What is recorded below the account's home."""
+        """Returns the experiment that is recorded below the account's home."""
         return StudyStore(sqlite_url(self.home / "runs/sent/study.db")).load("sent")
 
     def epochs(self) -> list[float]:
-        """The last epoch of each trial."""
+        """Returns the last epoch of each trial."""
         return [trial.reports[-1].epoch for trial in self.outcome().studies[0].trials]
 
 
@@ -78,7 +78,7 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
 
 
 def stop_after(seconds: float) -> Callable[[SimulatedRay], None]:
-    """As Ray's supervisor stops a job."""
+    """Stops a job as Ray's supervisor does."""
     return lambda ray: ray.at(seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
 
 

@@ -74,7 +74,7 @@ class Cluster(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Two logical GPUs, a token, and a PATH that does not lead to the interpreter that Ray runs on."""
+    """Starts a head with two logical GPUs and a token, whose PATH does not lead to Ray's interpreter."""
     folder = Path(tempfile.mkdtemp(prefix="tfj", dir="/tmp"))
     (folder / "home").mkdir()
     base = first_of_free_ports(100)
@@ -105,7 +105,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def takes_jobs(url: str) -> bool:
-    """Whether a job could be submitted now: the head's agent is up, too."""
+    """True if a job can be submitted now: the head's agent is up, too."""
     with account(RAY_AUTH_TOKEN=TOKEN):
         try:
             return open_dashboard(url).python() != "python"
@@ -141,7 +141,7 @@ def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The experiment `own` has been sent there and has run to its end; what that said on either stream."""
+    """Submits the experiment `own` and waits for its end; returns both output streams."""
     with (
         pytest.MonkeyPatch.context() as patch,
         contextlib.redirect_stdout(io.StringIO()) as out,
@@ -210,7 +210,7 @@ def test_a_trainer_of_ones_own_goes_there_with_its_module_and_comes_back_with_it
 def test_a_search_from_python_goes_there_with_all_that_it_has_shipped(
     cluster: Cluster, laptop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `tunefleet submit runs/NAME/spec.yaml` does, with a module that only this machine has."""
+    """It is submitted by `tunefleet submit runs/NAME/spec.yaml`, with a module that only this machine has."""
     shutil.copy(Path(__file__).parents[2] / "support" / "user_trainers.py", laptop / "trainers_here_alone.py")
     monkeypatch.delitem(sys.modules, "trainers_here_alone", raising=False)
     mine = importlib.import_module("trainers_here_alone")
@@ -292,7 +292,7 @@ def wait_for_epochs(cluster: Cluster, job: str, epochs: Path, count: int) -> Non
 
 @pytest.fixture
 def https(cluster: Cluster, laptop: Path) -> Iterator[tuple[str, Path]]:
-    """The address of the cluster behind a proxy that speaks TLS, and the certificate of that."""
+    """Returns the address of the cluster behind a TLS proxy, and the proxy's certificate."""
     certificate, key = laptop / "certificate.pem", laptop / "key.pem"
     certify("localhost", certificate, key)
     with behind_tls(cluster.url, certificate, key) as port:
@@ -369,7 +369,7 @@ def test_an_unknown_job_is_told_with_the_nearest_one(cluster: Cluster, capsys: p
 
 @contextlib.contextmanager
 def behind_tls(url: str, certificate: Path, key: Path) -> Iterator[int]:
-    """The port of a proxy that speaks TLS outside and passes everything on to `url`, as one before a dashboard does."""
+    """Returns the port of a TLS proxy that passes everything on to `url`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     target = url.removeprefix("http://").split(":")

@@ -41,7 +41,7 @@ SPEC: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with data in all the ways that a spec may name them."""
+    """Makes a working directory with data in all ways that a spec can name them."""
     monkeypatch.chdir(tmp_path)
     for name in ("rows.csv", "split/train.csv", "split/dev.csv", "split/notes.md", "other/dev.csv"):
         Path(name).parent.mkdir(exist_ok=True)
@@ -130,7 +130,7 @@ def test_what_goes_on_with_a_job_is_a_job_of_its_own_that_resumes(
     attempt: int, force: bool, suffix: str, words: str, tmp_path: Path
 ) -> None:
     class Head(Dashboard):
-        """Does not have to be asked."""
+        """A dashboard that needs no connection."""
 
         def python(self) -> str:
             return "/ray/bin/python"

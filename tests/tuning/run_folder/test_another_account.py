@@ -28,7 +28,7 @@ from tuning.outcome import StudyState, TrialState
 
 @pytest.fixture
 def crossing() -> Iterator[Path]:
-    """A folder that every account may enter and write to, as /tmp is: what is closed in it, is closed by itself."""
+    """Makes a folder that every account may write to, as /tmp: what is closed in it is closed by itself."""
     folder = Path(tempfile.mkdtemp(prefix="tunefleet-crossing-", dir="/tmp"))
     folder.chmod(0o1777)
     yield folder
@@ -66,18 +66,18 @@ def test_another_account_reads_changes_ends_and_fails_nothing_of_a_run(
 
 
 def folders_of_ray(processes: dict[int, str]) -> set[Path]:
-    """Where the Ray of these processes keeps its sessions."""
+    """Returns the session folders of these processes' Ray."""
     return {Path(found) for command in processes.values() for found in re.findall(r"=(/[^\s=]*)/session_", command)}
 
 
 def listening(processes: dict[int, str]) -> set[tuple[Any, ...]]:
-    """The addresses and ports on which these processes wait for callers."""
+    """Returns the addresses and ports on which these processes listen."""
     open_ones = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
     return {tuple(one.laddr) for one in open_ones if one.pid in processes}
 
 
 def as_another_account(act: Callable[[], Any]) -> Any:
-    """What `act` returns in a process of that account."""
+    """Runs `act` in a process of another account, and returns its result."""
     told, say = os.pipe()
     with stranger(lambda: os.write(say, json.dumps(act()).encode())):
         os.close(say)
@@ -87,8 +87,10 @@ def as_another_account(act: Callable[[], Any]) -> Any:
 
 
 def attempts(folders: list[Path], pids: list[int], ports: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """What the account that calls this gets at: files that it reads or changes, processes that it ends, ports that tell
-    it something."""
+    """Returns what the calling account can reach.
+
+    That is files that it can read or change, processes that it can end, and ports that answer it.
+    """
     ended, answers, refused = [], [], 0
     for pid in pids:
         try:
@@ -117,15 +119,17 @@ def attempts(folders: list[Path], pids: list[int], ports: list[tuple[Any, ...]])
 
 
 def everything(folders: list[Path]) -> Iterator[Path]:
-    """All that can be seen from here below `folders`."""
+    """Yields everything below `folders` that this account can see."""
     for folder in folders:
         for place, below, files in os.walk(folder):
             yield from (Path(place, name) for name in (*below, *files))
 
 
 def answer_of(host: str, port: int) -> str | None:
-    """What the port says to a stranger that asks for the jobs, over HTTP as Ray's agents speak it; None: nothing of any
-    use, as gRPC's ports, or a refusal."""
+    """Returns what the port answers to a stranger that requests the jobs over HTTP, as Ray's agents do.
+
+    None: nothing of any use, as from gRPC's ports, or a refusal.
+    """
     connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=2)
     try:
         connection.request("GET", "/api/jobs/")

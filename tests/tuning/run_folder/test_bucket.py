@@ -68,7 +68,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URI of an empty folder of the test's own; the environment has the credentials and the server."""
+    """Returns the URI of an empty folder; the environment has the credentials and the server."""
     for name, value in credentials(server).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "machine"))
@@ -156,7 +156,7 @@ def test_the_probe_tells_credentials_that_are_not_known_from_those_that_may_not(
 
 @pytest.mark.unit
 def test_what_googles_client_says_without_credentials_is_understood() -> None:
-    """As pyarrow 26 raised it on a machine without any."""
+    """The message is that of pyarrow 26 on a machine without credentials."""
     said = OSError(
         "google::cloud::Status(UNAVAILABLE: Retry policy exhausted, with a last message of Could not create a OAuth2 "
         "access token to authenticate the request. The request was not sent, as such an access token is required"
@@ -335,7 +335,7 @@ def test_wherever_a_machine_is_lost_its_run_goes_on_from_the_bucket(
 
 
 def lose_the_machine(spec: ExperimentSpec, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is in the bucket is left. Its disk is no other's: a lock file here would get the number of the old one,
+    """Deletes everything but the bucket. Its disk is no other's: a lock file here would get the number of the old one,
     by which a driver on the same machine knows that the other is dead."""
     shutil.rmtree(memory_of(spec.run_folder / "studies" / "pbt-seed0"), ignore_errors=True)
     (folder / "machine").rename(folder / "lost machine")

@@ -23,18 +23,18 @@ URI = "s3://bucket/runs/mine"
 
 
 class Run:
-    """One run on machines that have only the bucket in common, each with a working copy of the store."""
+    """One run on several machines that share only the bucket, each with a working copy of the store."""
 
     def __init__(self, filesystem: Any, folder: str, machines: Path) -> None:
         self.filesystem, self.folder, self.machines = filesystem, folder, machines
 
     def machine(self, name: str) -> Path:
-        """The working copy there."""
+        """Returns the working copy on a machine."""
         (folder := self.machines / name).mkdir(exist_ok=True)
         return folder / "study.db"
 
     def copies(self, filesystem: Any = None) -> BucketStore:
-        """As a new process sees them."""
+        """Returns the copies as a new process sees them."""
         return BucketStore(filesystem or self.filesystem, self.folder, URI)
 
     def object(self, kind: str = "") -> str:
@@ -49,13 +49,13 @@ class Run:
             target.write(data)
 
     def fetched(self) -> list[int]:
-        """What a machine that has nothing finds."""
+        """Returns what a machine without a store fetches."""
         target = self.machines / "reader" / "study.db"
         return reports(target) if self.copies().fetch(target) else []
 
 
 def add(store: Path, *numbers: int) -> None:
-    """Reports, as the recorder adds them."""
+    """Adds reports, as the recorder does."""
     with contextlib.closing(sqlite3.connect(store)) as connection, connection:
         connection.execute("CREATE TABLE IF NOT EXISTS reports (number INTEGER, text TEXT)")
         connection.executemany("INSERT INTO reports VALUES (?, ?)", [(number, "x" * 3000) for number in numbers])
@@ -68,7 +68,7 @@ def reports(store: Path) -> list[int]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """In a folder that stands for a bucket: it has the same interface, and is quicker."""
+    """Makes a run in a folder in place of a bucket, with the same interface."""
     from pyarrow.fs import LocalFileSystem
 
     (tmp_path / "bucket").mkdir()
@@ -229,7 +229,7 @@ def test_what_sqlite_has_left_of_the_replaced_store_is_not_played_into_the_new_o
 
 def test_a_bucket_that_gives_back_other_bytes_keeps_its_copy(run: Run) -> None:
     class Forgetful(CutOffBucket):
-        """It takes every upload, and has lost the end of it."""
+        """A bucket that accepts every upload and loses its end."""
 
         def open_input_stream(self, name: str) -> Any:
             if name.endswith(".upload"):

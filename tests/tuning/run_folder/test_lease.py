@@ -36,7 +36,7 @@ def servers() -> Iterator[tuple[str, str]]:
 def bucket(
     servers: tuple[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
 ) -> str:
-    """The URI of an empty folder of the test's own."""
+    """Returns the URI of an empty folder."""
     for name, value in credentials(servers[0]).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "machine"))
@@ -74,7 +74,7 @@ def cloud(request: pytest.FixtureRequest, bucket: str, servers: tuple[str, str],
 
 
 def lease(cloud: tuple[Any, str], lock: str | None, lasts: float = 300.0) -> Lease:
-    """Of a driver that holds the lock file of that name."""
+    """Returns the lease of a driver that holds the lock with that id."""
     return Lease(*cloud, "s3://bucket/runs/mine", Holder.here(lock, lasts))
 
 
@@ -111,7 +111,7 @@ def test_a_driver_whose_run_was_taken_over_writes_nothing_more(cloud: tuple[Any,
 
 @pytest.mark.unit
 def test_a_driver_that_takes_no_snapshot_for_hours_keeps_its_lease(bucket: str) -> None:
-    """As while it confirms, or in a long epoch."""
+    """That is the case in a long epoch, or while it confirms."""
     filesystem, folder = open_bucket(bucket)
 
     def written() -> Any:
@@ -133,7 +133,7 @@ def test_half_a_lease_keeps_nobody_out(cloud: tuple[Any, str]) -> None:
 
 
 def in_the_bucket(bucket: str) -> dict[str, Any]:
-    """Two trials, one after the other."""
+    """Returns an experiment of two trials, one after the other, in the bucket."""
     short = {"strategies": [{"kind": "grid", "points": 2}], "cluster": {"storage": bucket, "max_concurrent": 1}}
     return {**spec_of("runs", "grid", 10.0, name="slow"), **short}
 

@@ -20,7 +20,7 @@ BROKEN: list[tuple[str, FolderStorage]] = [
     ("test_weights_alone_are_copied_when_no_more_is_asked_for", broken.CopiesAll()),
     ("test_a_checkpoint_that_is_deleted_takes_the_copy_of_its_state_along", broken.LeavesTheCopy()),
     ("test_a_state_beside_its_recipe_is_found_by_other_trials_and_stripped", broken.LooksInOnePlace()),
-    ("test_what_is_stripped_early_is_told", broken.StripsInSecret()),
+    ("test_what_is_stripped_early_is_reported", broken.StripsInSecret()),
     ("test_what_an_earlier_run_left_in_the_same_checkpoint_goes", broken.LeavesOtherStates()),
     ("test_a_copy_that_breaks_off_is_none_and_can_be_made_again", broken.WritesInPlace()),
     ("test_a_damaged_recipe_is_read_from_its_copy_and_two_are_refused", broken.ReadsOneCopy()),
