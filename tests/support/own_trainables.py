@@ -31,8 +31,10 @@ class FailsOnce(LearningCurve):
 
 
 class Raises(LearningCurve):
-    """Fails as the file `model.script` says: by rate, or for all under `null`, where (built, advance, save or restore)
-    and with which type of error. Each life adds a line to the file `model.lives`.
+    """A trial that raises an error where the file `model.script` says, and with which type.
+
+    The file maps a rate (or `null`, for all) to a method (built, advance, save or restore) and a type of error. Each
+    construction adds a line to the file `model.lives`.
     """
 
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:
@@ -64,8 +66,10 @@ BLOCK = 2**25  # bytes
 
 
 class Hog(LearningCurve):
-    """After its first epoch it takes memory until it is killed, if it has one of the rates `model.hog`: with the first
-    of them always, with the second once, of which the file `model.lives` keeps the count. `model.most`: bytes at most.
+    """A trial that takes memory after its first epoch until it is killed, if it has one of the two rates `model.hog`.
+
+    With the first rate it always does, with the second once; the file `model.lives` keeps the count. `model.most` is
+    the limit in bytes.
     """
 
     def advance(self, epochs: float) -> Evaluation:
@@ -95,8 +99,10 @@ class HogsTogether(Hog):
 
 
 class Hangs(LearningCurve):
-    """After its second epoch it is stopped (2e-3), as a frozen container is, or waits for what never comes (3e-3); not
-    a second time: files beside `model.hung` tell."""
+    """A trial that hangs after its second epoch, once: files beside `model.hung` mark that it has.
+
+    At the rate 2e-3 it is stopped, like a frozen container; at 3e-3 it waits for ever.
+    """
 
     def advance(self, epochs: float) -> Evaluation:
         marker = Path(f"{self.params['model.hung']}-{self.rate}")
@@ -109,9 +115,11 @@ class Hangs(LearningCurve):
 
 
 class Held(LearningCurve):
-    """Of two members of a population the first to come to epoch 2 tells its process and its actor in the file
-    `model.held` when it has saved that. The other one waits before epoch 2 for the file `model.go_on`, and dies as it
-    saves epoch 2; not a second time."""
+    """Two members of a population, of which the slower one dies as it saves epoch 2, once.
+
+    The first to reach epoch 2 writes its process and its actor to the file `model.held` when it has saved. The other
+    one waits before epoch 2 for the file `model.go_on`.
+    """
 
     def advance(self, epochs: float) -> Evaluation:
         if self.epoch == 1:
@@ -164,8 +172,10 @@ def hangs(params: Params, *, spec: FineTuneSpec) -> None:
 
 
 class Lucky(LearningCurve):
-    """In the search, which has the seed 0, 1e-3 seems best by far; with other seeds it is the worst. What is done is
-    appended to the file `model.log`. With seed 1001 the rate `model.fails` raises, and `model.dies` ends the process.
+    """A trial whose rate 1e-3 is best by far with seed 0, that of the search, and worst with other seeds.
+
+    What it does is appended to the file `model.log`. With seed 1001 the rate `model.fails` raises an error, and the
+    rate `model.dies` ends the process.
     """
 
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:

@@ -125,8 +125,11 @@ def make_trainer(params: dict[str, Any]) -> Trainer:
 
 
 def make_still_trainer(params: dict[str, Any]) -> Trainer:
-    """For several processes: without dropout, whose random numbers each draws for its own rows, and with the loss that
-    BERT computes, which the Trainer else multiplies by the number of processes, as if BERT had divided it."""
+    """The factory for several processes: without dropout, and with BERT's loss as it is.
+
+    Each process draws dropout for its own rows. The Trainer would multiply the loss by the number of processes, as if
+    BERT divided it by the labels of the whole step.
+    """
     args = {"average_tokens_across_devices": False}
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return trainer(params, args=args, model_init=lambda: tiny_model(**still))
