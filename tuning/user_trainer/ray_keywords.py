@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.errors import InputError
+from tuning.tune_compat.scheduler_settings import asha_settings, objective_of, pbt_settings
 from tuning.user_trainer.search_options import (
     Keyword,
     SearchOptions,
@@ -29,45 +30,41 @@ def _scheduler(options: SearchOptions, scheduler: Any) -> None:
         rule = "no strategy here schedules as it does"
         step = "give ASHAScheduler or PopulationBasedTraining, or leave it out"
         raise InputError("scheduler", kinds[0], rule, step)
-    options.name_objective(scheduler._metric, _mode_of(scheduler), "scheduler.metric")
-
-
-def _mode_of(scheduler: Any) -> str | None:
-    known: str | None = getattr(scheduler, "_mode", None)
-    return known or {1.0: "max", -1.0: "min"}.get(getattr(scheduler, "_metric_op", None) or 0.0)
+    options.name_objective(*objective_of(scheduler), "scheduler.metric")
 
 
 def _asha(options: SearchOptions, scheduler: Any) -> None:
-    if len(scheduler._brackets) > 1:
+    given = asha_settings(scheduler)
+    if given.brackets > 1:
         step = "leave brackets at 1, as its authors recommend"
-        raise InputError("scheduler.brackets", len(scheduler._brackets), "there is one bracket here", step)
-    first = min(milestone for milestone, _ in scheduler._brackets[0]._rungs) if scheduler._brackets[0]._rungs else 1
-    grace = options.epochs_of(first, scheduler._time_attr, "scheduler")
-    most = options.epochs_of(scheduler._max_t, scheduler._time_attr, "scheduler")
+        raise InputError("scheduler.brackets", given.brackets, "there is one bracket here", step)
+    grace = options.epochs_of(given.first_rung, given.time_attr, "scheduler")
+    most = options.epochs_of(given.max_t, given.time_attr, "scheduler")
     if most < options.epochs:
         rule = f"ends trials after {most:g} epochs, and their learning rates are planned for {options.epochs:g}"
-        raise InputError("scheduler.max_t", scheduler._max_t, rule, "set num_train_epochs, or leave max_t out")
-    options.asha = {"grace_epochs": min(grace, options.epochs), "reduction_factor": float(scheduler._reduction_factor)}
+        raise InputError("scheduler.max_t", given.max_t, rule, "set num_train_epochs, or leave max_t out")
+    options.asha = {"grace_epochs": min(grace, options.epochs), "reduction_factor": given.reduction_factor}
 
 
 def _pbt(options: SearchOptions, scheduler: Any) -> None:
-    if scheduler._custom_explore_fn is not None:
+    given = pbt_settings(scheduler)
+    if given.custom_explore_fn is not None:
         rule = "values move by the space's own rules here"
         raise InputError("scheduler.custom_explore_fn", "a function", rule, "leave it out, and give ranges or choices")
-    if scheduler._burn_in_period:
+    if given.burn_in_period:
         rule = "the first generation ends after perturbation_interval"
-        raise InputError("scheduler.burn_in_period", scheduler._burn_in_period, rule, "leave it out")
-    for name, domain in scheduler._hyperparam_mutations.items():
+        raise InputError("scheduler.burn_in_period", given.burn_in_period, rule, "leave it out")
+    for name, domain in given.hyperparam_mutations.items():
         if callable(domain) or isinstance(domain, Mapping):
             rule = "a function has no bounds to keep to" if callable(domain) else "nested names are not searched"
             step = "give a Ray domain such as tune.uniform(low, high), or a list of choices"
             raise InputError(f"scheduler.hyperparam_mutations.{name}", type(domain).__name__, rule, step)
-    options.mutations = dict(scheduler._hyperparam_mutations)
+    options.mutations = dict(given.hyperparam_mutations)
     options.pbt = {
-        "perturb_every_epochs": options.epochs_of(scheduler._perturbation_interval, scheduler._time_attr, "scheduler"),
-        "quantile": scheduler._quantile_fraction,
-        "resample_probability": scheduler._resample_probability,
-        "factors": sorted(scheduler._perturbation_factors),
+        "perturb_every_epochs": options.epochs_of(given.perturbation_interval, given.time_attr, "scheduler"),
+        "quantile": given.quantile_fraction,
+        "resample_probability": given.resample_probability,
+        "factors": sorted(given.perturbation_factors),
     }
 
 
