@@ -53,6 +53,8 @@ def sign_flip(differences: np.ndarray) -> float:
     """
     from scipy.stats import permutation_test
 
+    if len(differences) < 2:  # scipy refuses one; both signs are equally extreme
+        return 1.0
     found = permutation_test(
         (differences,),
         lambda flipped, axis: np.round(flipped.sum(axis=axis), DIGITS),

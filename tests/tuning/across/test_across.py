@@ -1,4 +1,4 @@
-"""Several experiments at once, against published tables, scipy and statsmodels, and what is said where they are few."""
+"""Tests comparisons over several experiments against published tables, scipy and statsmodels, also with few tasks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_ranks_and_friedmans_test_are_those_of_demsars_table() -> None:
 
 
 def test_friedmans_p_is_exact_for_few_tasks() -> None:
-    """Friedman's own table (JASA 32, 1937): three strategies."""
+    """The reference is Friedman's table (JASA 32, 1937) for three strategies."""
     one, other = (1.0, 2.0, 3.0), (1.0, 3.0, 2.0)
     for ranks, statistic, p in (([one] * 3, 6.0, 0.028), ([one] * 3 + [other], 6.5, 0.042), ([one] * 4, 8.0, 0.0046)):
         found = friedman(np.array(ranks))
@@ -62,7 +62,7 @@ def test_friedmans_p_is_exact_for_few_tasks() -> None:
 
 
 def test_wilcoxons_test_is_that_of_demsars_example() -> None:
-    """Table 2: the sums of ranks are 93 and 12, and the critical value for 5 % is 21."""
+    """In table 2 the sums of ranks are 93 and 12, and the critical value for 5 % is 21."""
     differences = np.round(DEMSAR[:, 1] - DEMSAR[:, 0], 3)
     assert signed_ranks(differences) == pytest.approx(93 - 12)
     assert wilcoxon_p(differences) < 0.05
@@ -105,7 +105,7 @@ def test_interquartile_means_profiles_and_chances_are_those_that_a_reader_counts
 
 
 def test_intervals_hold_as_often_as_they_say_for_a_few_seeds() -> None:
-    """If all n of n seeds were drawn, they would hold in 87 of 100 experiments of six tasks and three seeds."""
+    """If n of n seeds were drawn, they would cover 87 of 100 experiments with six tasks and three seeds."""
     rng = np.random.default_rng(5)
     held = 0
     for _ in range(150):
@@ -237,10 +237,10 @@ def test_one_experiment_under_two_names_is_no_two_tasks() -> None:
 def test_the_same_test_rows_are_seen_through_another_subset_of_train() -> None:
     labels = tuple(float(label) for label in np.random.default_rng(1).integers(2, size=60))
     sorted_labels = tuple(sorted(labels))
-    for said, same in ((labels, True), (sorted_labels, False)):
+    for copied, same in ((labels, True), (sorted_labels, False)):
         outcomes = [
             replace(one, studies=tuple(
-                replace(study, test=replace(study.test, scored=ScoredRows(said, said))) for study in one.studies
+                replace(study, test=replace(study.test, scored=ScoredRows(copied, copied))) for study in one.studies
             ))
             for one in alike_everywhere(2)
         ]  # fmt: skip
@@ -269,10 +269,10 @@ def test_a_failed_search_counts_as_the_defaults_or_forbids_a_claim() -> None:
 def test_one_seed_has_no_interval_and_equal_means_no_scale() -> None:
     flat = experiment("flat", {"pbt": [0.5], "grid": [0.5], "asha": [0.5]})
     across = compare_across([*alike_everywhere(2), flat])
-    told = " ".join(across.caveats)
-    assert "One seed only in flat" in told
-    assert "Unequal numbers of seeds (task0 3, task1 3, flat 1)" in told
-    assert "All strategies have the same mean in flat: no normalised scores there." in told
+    caveats = " ".join(across.caveats)
+    assert "One seed only in flat" in caveats
+    assert "Unequal numbers of seeds (task0 3, task1 3, flat 1)" in caveats
+    assert "All strategies have the same mean in flat: no normalised scores there." in caveats
     assert across.tasks[2].ranks == (2, 2, 2)
     assert all(pair.interval is None for pair in across.pairs)
     assert all(row.interval is not None for row in across.rows)  # the flat one is not in them

@@ -1,4 +1,4 @@
-"""`compare` and `make_report` with `--across`: experiments in their run folders, in any order of words."""
+"""Tests `compare` and `report` with `--across`, for experiments in their run folders and any order of words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = ("first", "second", "third")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three run folders as finished runs leave them: two strategies with two seeds each, and one more in the first."""
+    """Makes three finished run folders with two strategies and two seeds each; the first has one more strategy."""
     place = tmp_path_factory.mktemp("across")
     for index, name in enumerate(NAMES):
         spec = load_spec(GOOD, [f"name={name}", f"cluster.storage={place / 'runs'}"])
@@ -60,10 +60,10 @@ def test_experiments_are_compared_as_tasks_in_any_order_of_words(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", *words]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("2 strategies over 3 tasks\n")
-    assert " ".join(told.split()).count("3 tasks: no test of two strategies over tasks can show a difference") == 1
-    assert "random (not in second and third)" in " ".join(told.split())
+    output = capsys.readouterr().out
+    assert output.startswith("2 strategies over 3 tasks\n")
+    assert " ".join(output.split()).count("3 tasks: no test of two strategies over tasks can show a difference") == 1
+    assert "random (not in second and third)" in " ".join(output.split())
 
 
 def test_the_same_from_python() -> None:
@@ -98,7 +98,7 @@ def test_the_page_of_several_experiments_is_one_file(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["compare", *NAMES], "EXPERIMENT: 'first second third': are several; add --across to compare over them"),
         (["report", "first", "second"], "EXPERIMENT: 'first second': are several; add --across"),
@@ -111,10 +111,10 @@ def test_the_page_of_several_experiments_is_one_file(capsys: pytest.CaptureFixtu
     ],
 )
 def test_what_cannot_be_compared_is_told_with_status_2(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_an_unknown_option_or_a_word_too_many_is_still_refused(capsys: pytest.CaptureFixture[str]) -> None:

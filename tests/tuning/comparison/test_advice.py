@@ -1,4 +1,4 @@
-"""Which configuration to use: one sentence, the same wherever it stands."""
+"""Tests the advice which configuration to use, which is the same in every output."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def test_it_names_the_configuration_what_it_was_chosen_by_and_its_test_score() -
 
 
 def test_another_strategy_that_stands_first_on_test_is_no_contradiction() -> None:
-    told = advice(grid(), pbt())
-    assert told.startswith("Use the configuration of grid, seed 0")
-    assert told.endswith(". On test pbt is best, but configurations are not chosen by test scores.")
+    sentence = advice(grid(), pbt())
+    assert sentence.startswith("Use the configuration of grid, seed 0")
+    assert sentence.endswith(". On test pbt is best, but configurations are not chosen by test scores.")
 
 
 def test_of_a_confirmed_configuration_it_tells_the_mean_of_its_trainings() -> None:
@@ -48,8 +48,8 @@ def test_of_a_confirmed_configuration_it_tells_the_mean_of_its_trainings() -> No
         Confirmation(1, "t0", 2.0, stretch, 0.85, seed, 10.0, 0.0, validation={"accuracy": score})
         for seed, score in ((1000, 0.8), (1001, 0.82))
     )
-    told = advice(StudyOutcome(**{**vars(grid(test=None)), "confirmations": confirmations}))
-    assert "its mean validation accuracy over 2 trainings is the best, 0.8100; it has no test score." in told
+    sentence = advice(StudyOutcome(**{**vars(grid(test=None)), "confirmations": confirmations}))
+    assert "its mean validation accuracy over 2 trainings is the best, 0.8100; it has no test score." in sentence
 
 
 def test_before_the_end_it_is_the_best_so_far_and_before_a_score_there_is_none() -> None:

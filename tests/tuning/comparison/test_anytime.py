@@ -1,4 +1,4 @@
-"""Anytime curves, their band over seeds and the cost to reach a target, on hand-made outcomes with known answers."""
+"""Tests anytime curves, their band and the cost to reach a target on hand-made outcomes with known answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
 
 
 def test_a_curve_has_a_step_per_better_report_at_what_the_whole_study_had_cost_by_then() -> None:
-    """100 s on 2 slots of half a device: one device-second each. The last report came at the end."""
+    """The study takes 100 s on 2 slots of half a device, so a second costs a device-second; its last report ends it."""
     first = trial(0, [make_report(1, 0.5, time=1010), make_report(2, 0.4, time=1030)])
     second = trial(1, [make_report(1, 0.7, time=1020)])
     assert best_so_far_curve(study("grid", [first, second])) == Curve(
@@ -40,7 +40,7 @@ def test_the_time_of_an_interruption_is_no_cost() -> None:
 
 
 def test_a_report_costs_what_the_study_had_cost_when_it_was_recorded() -> None:
-    """Whatever its clock says, and however long an interruption was."""
+    """The recorded cost counts, whatever the clock of a report and the length of an interruption."""
     first = dataclasses.replace(
         trial(0, [make_report(1, 0.5, time=10), make_report(2, 0.8, time=9000)]), costs=(9.0, 60.0)
     )
@@ -50,7 +50,7 @@ def test_a_report_costs_what_the_study_had_cost_when_it_was_recorded() -> None:
 
 
 def test_what_an_older_version_recorded_came_before_what_this_one_did() -> None:
-    """A study that was begun by that one: its first report at 10 s of 100, one a second and no device-second more."""
+    """An older version began the study: its first report at 10 s of 100 has no recorded cost."""
     reports = [make_report(1, 0.5, time=10), make_report(2, 0.6, time=40), make_report(3, 0.7, time=7000)]
     mixed = dataclasses.replace(trial(0, reports), costs=(None, None, 80.0))
     assert [step.cost for step in best_so_far_curve(study("grid", [mixed])).steps] == [49.0, 79.0, 80.0]
@@ -129,7 +129,7 @@ def test_a_curve_knows_what_was_confirmed_for_what_cost_and_what_the_test_said()
 
 
 def test_what_an_interruption_made_the_study_compute_again_is_cost_and_the_time_before_it_went_on_is_not() -> None:
-    """Three reports a minute of work apart; the driver dies 30 s into the third epoch, and is resumed the next day."""
+    """Reports come a minute apart; the driver dies 30 s into the third epoch and is resumed the next day."""
     reports = [make_report(i, 0.5 + i / 10, time=time) for i, time in ((1, 60), (2, 120), (3, 120 + 30 + 86_400 + 60))]
     costs = (60.0, 120.0, 210.0)  # as recorded: with the 30 s that were lost
     killed = dataclasses.replace(trial(0, reports), costs=costs)

@@ -1,4 +1,4 @@
-"""The band of a mean curve holds all of it at once, as often as it says, and is as wide as few seeds demand."""
+"""Tests the coverage and width of the simultaneous band of a mean curve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COSTS, TRIALS = 40, 20
 
 
 def best_so_far(rng: np.random.Generator, seeds: int) -> np.ndarray:
-    """Random searches over scores that crowd below 1, as accuracies do; the trials take unequal times."""
+    """Simulates random searches with scores close to 1, as accuracies are, and trials of unequal duration."""
     scores = np.maximum.accumulate(rng.beta(5, 1.2, size=(seeds, TRIALS)), axis=1)
     ends = np.cumsum(rng.uniform(0.5, 1.5, size=(seeds, TRIALS)), axis=1)
     at = np.linspace(1.5, TRIALS, COSTS)
@@ -23,7 +23,7 @@ def best_so_far(rng: np.random.Generator, seeds: int) -> np.ndarray:
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_the_whole_true_curve_lies_in_the_band_in_nine_of_ten_experiments(seeds: int) -> None:
-    """A pointwise t-interval at each cost holds all of it in about two thirds."""
+    """Pointwise t-intervals contain the whole curve in about two thirds of experiments."""
     rng = np.random.default_rng(0)
     truth, count = best_so_far(rng, 20_000).mean(axis=0), 100
     held, pointwise = 0, 0

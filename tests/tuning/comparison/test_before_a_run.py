@@ -1,4 +1,4 @@
-"""What `validate` says of the verdict before anything is spent."""
+"""Tests what `validate` predicts about the power of the verdict."""
 
 from __future__ import annotations
 

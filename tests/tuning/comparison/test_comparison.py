@@ -1,4 +1,4 @@
-"""Comparisons of hand-made outcomes with known answers."""
+"""Tests comparisons of hand-made outcomes with known answers."""
 
 from __future__ import annotations
 
@@ -161,8 +161,8 @@ def test_each_weakness_of_the_data_is_a_caveat() -> None:
 def test_sound_data_leave_only_the_caveats_of_the_validation_score_and_of_equal_choices() -> None:
     grids = [grid(0.80 + 0.01 * s, 0.70 + 0.01 * s, seed=s) for s in range(4)]
     rivals = [dataclasses.replace(grid(0.81 + 0.02 * s, 0.80 + 0.011 * s, seed=s), strategy="rival") for s in range(4)]
-    alike, caveat = compared(*grids, *rivals).caveats
-    assert alike.startswith("Chose the same configuration: grid and rival in 4 of 4 seeds.")
+    same, caveat = compared(*grids, *rivals).caveats
+    assert same.startswith("Chose the same configuration: grid and rival in 4 of 4 seeds.")
     assert "Validation scores" in caveat
 
 
@@ -182,7 +182,7 @@ def test_an_experiment_without_a_study_is_refused() -> None:
 
 
 def test_a_test_score_over_no_rows_has_no_interval() -> None:
-    """As of a trainable in closed form, or one of the user's own."""
+    """Removes the rows, as in an outcome of a closed-form or user's trainable."""
     grid = study("grid", [trial(0, [make_report(1, 0.7)])], test=scored("t0", 1, 0.7, rows=0))
     comparison = compare(ExperimentOutcome("e", "d", (grid,)))
     assert comparison.rows[0].best is not None
@@ -190,14 +190,14 @@ def test_a_test_score_over_no_rows_has_no_interval() -> None:
 
 
 def test_strategies_that_began_elsewhere_are_told_and_those_that_began_alike_are_not() -> None:
-    alike, elsewhere = dataclasses.replace(grid(), strategy="other"), grid()
+    same, elsewhere = dataclasses.replace(grid(), strategy="other"), grid()
     start = dataclasses.replace(elsewhere.trials[0], params={"learning_rate": 0.5})
     elsewhere = dataclasses.replace(elsewhere, strategy="third", trials=(start, *elsewhere.trials[1:]))
-    caveats = compared(grid(), alike, pbt()).caveats
+    caveats = compared(grid(), same, pbt()).caveats
     assert "Unequal initial points: grid and other began with other values than pbt." in caveats
-    caveats = compared(grid(), alike, pbt(), elsewhere).caveats
+    caveats = compared(grid(), same, pbt(), elsewhere).caveats
     assert "Unequal initial points, the same only within each of: grid and other; pbt; third." in caveats
-    assert not any("initial points" in caveat for caveat in compared(grid(), alike).caveats)
+    assert not any("initial points" in caveat for caveat in compared(grid(), same).caveats)
 
 
 def with_budget(outcome: StudyOutcome, spent: float, *, reached: bool = False) -> StudyOutcome:
@@ -245,7 +245,7 @@ def test_a_test_that_is_too_small_for_the_effect_says_what_it_could_tell() -> No
 
 
 def confirmed(outcome: StudyOutcome, *scores: float, rank: int = 1, tested: bool = True) -> StudyOutcome:
-    """One training per score, which is that on validation and, 0.01 lower, on test."""
+    """Makes one training per validation score; its test score is 0.01 lower."""
     best = outcome.best()
     assert best is not None
     trainings = tuple(
@@ -388,8 +388,8 @@ def test_a_difference_that_does_not_matter_is_called_no_larger_than_that() -> No
 def test_what_the_defaults_cost_and_where_they_began_is_no_inequality() -> None:
     plain = [dataclasses.replace(one, wall_seconds=5.0, trials=pbt().trials) for one in with_defaults(0.80, 0.81, 0.80)]
     grids = [with_budget(one, 99.0) for one in many("grid", 0.8, 0.81, 0.8, rows=1_000_000)]
-    told = "\n".join(compared(*grids, *plain).caveats)
-    assert not any(words in told for words in ("Unequal budgets", "Without a budget", "Unequal initial points"))
+    text = "\n".join(compared(*grids, *plain).caveats)
+    assert not any(words in text for words in ("Unequal budgets", "Without a budget", "Unequal initial points"))
 
 
 def test_equal_ranks_share_their_mean() -> None:
@@ -413,8 +413,10 @@ def failing(strategy: str, *tests: float | None, kept: bool = False) -> list[Stu
         elif kept:
             assert found.test is not None
             right = round(test * 100)
-            said = (*labels[:right], *(1 - label for label in labels[right:]))
-            found = dataclasses.replace(found, test=dataclasses.replace(found.test, scored=ScoredRows(labels, said)))
+            predicted = (*labels[:right], *(1 - label for label in labels[right:]))
+            found = dataclasses.replace(
+                found, test=dataclasses.replace(found.test, scored=ScoredRows(labels, predicted))
+            )
         studies.append(found)
     return studies
 
@@ -444,7 +446,7 @@ def test_a_failed_search_scores_as_the_most_frequent_class_where_the_test_rows_a
 
 
 def test_a_model_that_is_not_scored_yet_is_no_failed_search() -> None:
-    """The report of a run that is going on: nothing stands in, and nothing is claimed."""
+    """During a run no score is imputed and nothing is claimed."""
     tests = failing("late", 0.95, 0.96, 0.94, 0.95, kept=True), failing("early", 0.90, 0.91, 0.89, 0.9, kept=True)
     waiting = dataclasses.replace(tests[0][3], test=None)
     comparison = compared(*tests[0][:3], waiting, *tests[1])

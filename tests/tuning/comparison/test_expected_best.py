@@ -1,4 +1,4 @@
-"""The expected best of n draws against its closed form, and what counts as a draw."""
+"""Tests the expected best of n draws against its closed form, and which trials count as draws."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 
 
 def searched(*scores: float | None, seed: int = 0, kind: str = "random") -> StudyOutcome:
-    """One trial per score; None: it failed."""
+    """Makes a study with one trial per score; None is a failed trial."""
     trials = [
         trial(
             i, [] if one is None else [make_report(1, one)], TrialState.FAILED if one is None else TrialState.COMPLETED
@@ -34,13 +34,13 @@ def test_it_is_the_mean_of_the_largest_over_all_subsets() -> None:
 
 
 def test_of_the_first_whole_numbers_it_is_the_closed_form() -> None:
-    """The largest of n of 1, ..., N is n (N + 1) / (n + 1) on average."""
+    """The expected maximum of n of the numbers 1 to N is n (N + 1) / (n + 1)."""
     n = np.arange(1, 301)
     assert expected_best(np.arange(1.0, 301.0)) == pytest.approx(n * 301 / (n + 1))
 
 
 def test_it_is_unbiased_where_drawing_with_replacement_is_too_low() -> None:
-    """Of n draws between 0 and 1 the largest is n / (n + 1) on average."""
+    """The expected maximum of n uniform draws from 0 to 1 is n / (n + 1)."""
     rng, n = np.random.default_rng(0), np.arange(1, 9)
     drawn = np.sort(rng.random((4000, 8)), axis=1)
     assert np.mean([expected_best(one) for one in drawn], axis=0) == pytest.approx(n / (n + 1), abs=0.01)
@@ -87,7 +87,7 @@ def test_a_trial_that_the_budget_cut_off_is_no_draw_and_costs_nothing_of_a_draw(
 
 
 def test_the_band_holds_the_whole_true_curve_in_nine_of_ten_searches() -> None:
-    """Scores between 0 and 1: the truth is n / (n + 1). Sixteen trials, so up to n = 8."""
+    """Scores are uniform from 0 to 1, so the truth is n / (n + 1); sixteen trials give a band up to n = 8."""
     rng, count, truth = np.random.default_rng(0), 60, np.arange(1, 9) / np.arange(2, 10)
     held = 0
     for _ in range(count):

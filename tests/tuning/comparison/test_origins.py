@@ -1,4 +1,4 @@
-"""Where chosen configurations come from, and which strategies have chosen the same one."""
+"""Tests the origin of chosen configurations, and which strategies chose the same one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def origins(*studies: StudyOutcome) -> dict[str, str | None]:
 
 @pytest.mark.unit
 def test_each_origin_is_told() -> None:
-    """A rate of 0.1 is the first draw of the seed."""
+    """Makes a study; a rate of 0.1 is the first draw of the seed."""
     random = recorded(
         "random", [trial(0, [make_report(1, 0.6, 0.1)]), trial(1, [make_report(1, 0.7, 0.25)])], RANDOM_DRAW
     )
@@ -90,7 +90,7 @@ def test_a_run_records_who_has_proposed_what(tmp_path: Path) -> None:
         "modelled": MODEL if number else SHARED, "pbt": EXPLOIT, "defaults": "values without a search",
     }  # fmt: skip
     assert number  # five trials with a model find better than the first draw
-    (told,) = (
+    (sentence,) = (
         caveat for caveat in comparison.caveats if caveat.startswith("Where the chosen configurations come from")
     )
-    assert "grid: point of the grid (1); random: first point shared with another strategy (1); " in told
+    assert "grid: point of the grid (1); random: first point shared with another strategy (1); " in sentence

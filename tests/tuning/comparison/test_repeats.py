@@ -1,4 +1,4 @@
-"""Search seeds that came to one and the same model, in whole experiments."""
+"""Tests that search seeds with the same model count once, in whole experiments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HELD = {"data_order_seed": 0, "head_seed": 0}
 
 
 def compared(folder: Path, **changed: object) -> tuple[int, list[str]]:
-    """The seeds that count, and the caveats about others."""
+    """Returns the number of seeds that count, and the caveats about others."""
     spec = curve_experiment(folder, seeds=[0, 1, 2], strategies=STRATEGIES, **changed)
     outcome, _ = run(spec)
     comparison = compare(outcome, spec=spec.plain())
@@ -30,9 +30,9 @@ def compared(folder: Path, **changed: object) -> tuple[int, list[str]]:
 
 
 def test_with_all_training_seeds_held_a_strategy_that_always_chooses_the_same_is_observed_once(tmp_path: Path) -> None:
-    seeds, told = compared(tmp_path, **HELD)
+    seeds, caveats = compared(tmp_path, **HELD)
     assert seeds == 1
-    assert told == [
+    assert caveats == [
         "The same configuration and training seeds as an earlier seed of the strategy: grid seeds 1, 2. Both are one "
         "observation, and count as one."
     ]

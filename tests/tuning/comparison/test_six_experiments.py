@@ -1,4 +1,4 @@
-"""Six experiments as a statistician would tell a colleague of them: the whole verdict and the caveats, word by word."""
+"""Tests the whole verdict and caveats of six typical experiments, word by word."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RATES = {"defaults": 0.1, "grid": 0.2, "pbt": 0.3}  # each strategy has chosen a
 
 
 def searches(strategy: str, *tests: float | None, rates: Sequence[float] | None = None) -> list[StudyOutcome]:
-    """One study per test score, which its validation score follows; None: every trial of the search failed."""
+    """Makes one study per test score, with a validation score that follows from it; None: all its trials failed."""
     found = []
     for seed, test in enumerate(tests):
         rate = RATES[strategy] + seed / 1000 if rates is None else rates[seed]
@@ -32,8 +32,8 @@ def searches(strategy: str, *tests: float | None, rates: Sequence[float] | None 
             trial(i, [make_report(1, test - 0.1 / (i + 1), rate), make_report(2, test + 0.01, rate)]) for i in range(2)
         ]
         right = round(test * ROWS)  # a better model gets all rows right that a worse one does, and the next ones
-        said = (*LABELS[:right], *(1 - label for label in LABELS[right:]))
-        looked = dataclasses.replace(scored("t0", 2, test, ROWS), scored=ScoredRows(LABELS, said))
+        predicted = (*LABELS[:right], *(1 - label for label in LABELS[right:]))
+        looked = dataclasses.replace(scored("t0", 2, test, ROWS), scored=ScoredRows(LABELS, predicted))
         found.append(study(strategy, trials, seed=seed, test=looked))
     return found
 
@@ -121,7 +121,7 @@ def test_one_fragile_strategy() -> None:
 
 
 def test_the_same_configuration_chosen() -> None:
-    """With every seed, and the same model of it; then with all but one."""
+    """Both chose the same configuration with every seed; then with all seeds but one."""
     tests = (0.850, 0.862, 0.848, 0.861, 0.840)
     shared = [RATES["grid"] + seed / 1000 for seed in range(5)]
     found = compared(*searches("pbt", *tests, rates=shared), *searches("grid", *tests))

@@ -1,4 +1,4 @@
-"""The statistics of a comparison against textbook values, published tables, and statsmodels, scipy and scikit-learn."""
+"""Tests the statistics of a comparison against textbook values, published tables, statsmodels, scipy, scikit-learn."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def over_seeds(*scores: float, rows: int = 0) -> list[StudyScores | None]:
 
 
 def model(labels: np.ndarray, right: np.ndarray, seed: int = 0) -> StudyScores:
-    """Predicts where `right` says so the label, else the other class."""
-    said = np.where(right, labels, 1 - labels)
-    return StudyScores(seed, (float(right.mean()),), len(labels), (ScoredRows(tuple(labels), tuple(said)),))
+    """Returns scores of a model that predicts the label where `right` is true, else the other class."""
+    predicted = np.where(right, labels, 1 - labels)
+    return StudyScores(seed, (float(right.mean()),), len(labels), (ScoredRows(tuple(labels), tuple(predicted)),))
 
 
 def test_wilson_agrees_with_statsmodels() -> None:
@@ -49,7 +49,7 @@ def test_wilson_agrees_with_statsmodels() -> None:
 
 
 def test_three_strategies_are_shaffers_case() -> None:
-    """After the first refusal one hypothesis is left, not two: Shaffer (1986)."""
+    """After the first rejection one hypothesis is left, not two, as in Shaffer (1986)."""
     pairs = [("a", "b"), ("a", "c"), ("b", "c")]
     assert correct_p_values(pairs, [0.01, 0.02, 0.04], None) == pytest.approx([0.03, 0.03, 0.04])
     assert correct_p_values(pairs, [0.01, None, 0.04], None) == pytest.approx([0.02, None, 0.04])
@@ -91,7 +91,7 @@ def test_mcnemar_agrees_with_statsmodels() -> None:
 
 
 def test_the_sign_flip_test_gives_fishers_p_for_darwins_maize() -> None:
-    """Fisher (1935), section 21: of 2^15 assignments 1,726 reach the sum of Darwin's 15 differences: p = 0.05267."""
+    """In Fisher (1935), section 21, 1,726 of 2^15 assignments reach the sum of Darwin's 15 differences: p = 0.05267."""
     darwin = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48])
     assert sign_flip(darwin) == pytest.approx(1726 / 2**15)
 
@@ -132,7 +132,7 @@ def test_a_lower_score_is_the_first_of_its_pair_when_the_mode_is_min() -> None:
 
 
 def test_equal_differences_are_left_to_the_signs_of_the_seeds() -> None:
-    """A t-test has nothing to divide by; five equal seeds are one in sixteen by chance."""
+    """A t-test has no variance to divide by; five equal seeds have a chance of one in sixteen."""
     for seeds, p in ((5, 2 / 32), (7, 2 / 128)):
         tests = {"a": over_seeds(*[0.8] * seeds, rows=9), "b": over_seeds(*[0.7] * seeds, rows=9)}
         (pair,) = pairs_of(tests, "score", "max", rowless=True)
@@ -152,7 +152,7 @@ def test_two_seeds_are_too_few_whatever_they_say() -> None:
 
 
 def of_models(models: str, *scores: float) -> list[StudyScores | None]:
-    """A letter names the model that a seed came to; a blank one that is not known."""
+    """A letter names the model of a seed; a blank stands for an unknown model."""
     known = (frozenset({(one,)}) if one.strip() else frozenset() for one in models)
     return [
         StudyScores(seed, (score,), 0, models=one) for seed, (one, score) in enumerate(zip(known, scores, strict=True))
@@ -247,7 +247,7 @@ def test_the_power_agrees_with_statsmodels() -> None:
 
 
 def test_the_power_grows_with_the_difference_everywhere() -> None:
-    """scipy's noncentral t is no number here and there on the way."""
+    """scipy's noncentral t is NaN for some of these arguments."""
     for freedom, alpha in ((2, 0.01), (4, 0.0167)):
         at = Spread(1.0, freedom, 0.0)
         found = [power(size, at, freedom + 1, alpha) for size in np.linspace(0.0, 3 * at.half_width(alpha), 400)]
@@ -266,7 +266,7 @@ def test_the_detectable_difference_is_what_statsmodels_finds_in_80_of_100() -> N
 
 
 def test_what_seeds_and_rows_can_tell_is_known_before_anything_is_run() -> None:
-    """Five seeds against a baseline: the paired t-test of differences with sd root(2 x 0.01^2 + 0.1 / 1,000)."""
+    """The reference is a paired t-test of five seeds whose differences have sd root(2 x 0.01^2 + 0.1 / 1,000)."""
     from statsmodels.stats.power import TTestPower
 
     size = TTestPower().solve_power(nobs=5, alpha=0.05, power=0.8)
@@ -341,16 +341,16 @@ def test_every_metric_on_rows_is_the_tasks_own() -> None:
     for classes in (2, 3):
         labels, predictions = rng.integers(classes, size=60), rng.integers(classes, size=(2, 60))
         predictions[0, :40] = labels[:40]
-        for said, place in zip(predictions, (0, 1), strict=True):
-            expected = find_task("text_classification").metrics(np.eye(classes)[said], labels)
+        for predicted, place in zip(predictions, (0, 1), strict=True):
+            expected = find_task("text_classification").metrics(np.eye(classes)[predicted], labels)
             for name in ("accuracy", "f1", "macro_f1", "matthews_correlation"):
                 found = bootstrap_scores(name, labels.astype(float), predictions.astype(float))
                 assert found is not None
                 assert found[0][place] == pytest.approx(expected[name]), name
-    values, said = rng.integers(6, size=60).astype(float), rng.normal(size=60).round(1)
-    expected = find_task("text_regression").metrics(said[:, None], values)
+    values, predicted = rng.integers(6, size=60).astype(float), rng.normal(size=60).round(1)
+    expected = find_task("text_regression").metrics(predicted[:, None], values)
     for name in ("pearson", "spearman", "mse"):
-        found = bootstrap_scores(name, values, said[None])
+        found = bootstrap_scores(name, values, predicted[None])
         assert found is not None
         assert found[0][0] == pytest.approx(expected[name]), name
 
@@ -360,9 +360,9 @@ def test_the_recorded_scores_tell_which_class_f1_is_of(positive: int) -> None:
     from trainables.tasks import find_task
 
     rng = np.random.default_rng(1)
-    labels, said = rng.integers(2, size=60), (rng.random(60) < 0.8).astype(int)
-    score = find_task("text_classification").metrics(np.eye(2)[said], labels, positive)["f1"]
-    test = StudyScores(0, (score,), 60, (ScoredRows(tuple(labels.tolist()), tuple(said.tolist())),))
+    labels, predicted = rng.integers(2, size=60), (rng.random(60) < 0.8).astype(int)
+    score = find_task("text_classification").metrics(np.eye(2)[predicted], labels, positive)["f1"]
+    test = StudyScores(0, (score,), 60, (ScoredRows(tuple(labels.tolist()), tuple(predicted.tolist())),))
     (found,) = with_bootstrap({"a": [test]}, "f1")["a"]
     assert found is not None
     assert found.bootstrap is not None
@@ -371,7 +371,7 @@ def test_the_recorded_scores_tell_which_class_f1_is_of(positive: int) -> None:
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_a_draw_of_rows_scores_as_those_rows_do(metric: str) -> None:
-    """Rows that are drawn twice count twice: also for ranks and classes."""
+    """Rows that are drawn twice count twice, also for ranks and classes."""
     rng = np.random.default_rng(3)
     labels, predictions = rng.integers(3, size=40).astype(float), rng.integers(3, size=(1, 40)).astype(float)
     drawn = rng.integers(40, size=40)
@@ -415,11 +415,11 @@ def test_the_interval_over_seeds_and_rows_covers_the_truth_as_often_as_it_says()
     for _ in range(250):
         labels = rng.normal(size=200)
         hard, seeds = rng.normal(size=200) * 0.5, rng.normal(size=5) * 0.02
-        said = labels + np.sqrt(np.abs(1 + hard + seeds[:, None] + rng.normal(size=(5, 200)) * 0.1))
-        scores = ((said - labels) ** 2).mean(axis=1)
+        predicted = labels + np.sqrt(np.abs(1 + hard + seeds[:, None] + rng.normal(size=(5, 200)) * 0.1))
+        scores = ((predicted - labels) ** 2).mean(axis=1)
         tests = [
             StudyScores(i, (float(score),), 200, (ScoredRows(tuple(labels), tuple(row)),))
-            for i, (score, row) in enumerate(zip(scores, said, strict=True))
+            for i, (score, row) in enumerate(zip(scores, predicted, strict=True))
         ]
         found = mean_estimate([t for t in with_bootstrap({"a": tests}, "mse")["a"] if t], "mse").interval
         assert found is not None

@@ -1,4 +1,4 @@
-"""Ties: which configurations the validation split cannot tell apart, and what is said of them."""
+"""Tests which configurations count as tied on the validation split, and the caveat about them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
 
 
 def searched(*scores: float, rows: int | None = 30, metric: str = "accuracy", strategy: str = "grid") -> StudyOutcome:
-    """A study with a trial of its own values per score."""
+    """Makes a study with one trial per score, each with values of its own."""
     trials = [
         trial(number, [make_report(1, score, rate=0.1 * (number + 1))._replace(metrics={metric: score})])
         for number, score in enumerate(scores)

@@ -1,4 +1,4 @@
-"""Verdicts of an experiment that gets more seeds: what each may claim, by hand-made scores with known answers."""
+"""Tests the verdicts of an experiment that is extended, on hand-made scores with known answers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_difference_that_one_verdict_would_show_takes_more_after_another_was_s
     assert first.verdict.startswith("a did better than b")
     assert not any("Verdict" in caveat for caveat in first.caveats)
     # The last seed was added: of a verdict that was planned the half, of one that was not a tenth.
-    for verdicts, shown, told in (
+    for verdicts, shown, text in (
         (
             2,
             True,
@@ -87,13 +87,13 @@ def test_a_difference_that_one_verdict_would_show_takes_more_after_another_was_s
         ]
         later = compared(*old, *new)
         assert later.verdict.startswith("a did better than b") == shown
-        assert later.caveats[0].startswith(told)
+        assert later.caveats[0].startswith(text)
     assert later.caveats[0].endswith("If an experiment is to be extended, set before its first run: `verdicts: 2`.")
     assert "significance level is 0.005, so that unplanned verdicts are wrong in at most 1%" in later.caveats[0]
 
 
 def test_nothing_is_claimed_before_all_searches_have_ended() -> None:
-    """Each look after a seed would be one more verdict."""
+    """A test after each seed would be one more verdict."""
     all_seeds = {"strategies": [{"kind": "a"}, {"kind": "b"}], "seeds": [0, 1, 2, 3, 4]}
     ended = [*searches("a", AHEAD), *searches("b", BEHIND)]
     assert compared(*ended, **{**all_seeds, "seeds": [0, 1, 2, 3]}).pairs[0].shown
@@ -106,11 +106,11 @@ def test_nothing_is_claimed_before_all_searches_have_ended() -> None:
 
 def test_the_verdict_says_where_more_seeds_come_from() -> None:
     near = (0.80, 0.79, 0.78, 0.80)
-    for number, planned, told in (
+    for number, planned, text in (
         (1, 2, "seeds, `tunefleet extend` adds them."),
         (2, 2, "seeds, in an experiment of their own."),
         (1, 1, "seeds, in an experiment of their own."),
     ):
         both = (searches(name, of, verdict=number, verdicts=planned) for name, of in (("a", AHEAD), ("b", near)))
         comparison = compared(*(one for found in both for one in found), worthwhile=0.04)
-        assert told in comparison.verdict
+        assert text in comparison.verdict

@@ -1,4 +1,4 @@
-"""What the data came to, as lines of text: of `tunefleet validate`, and before the first trial."""
+"""Tests the summary of the data as lines of text, in `tunefleet validate` and before the first trial."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_one_row_is_no_rows_and_paths_are_those_that_a_person_would_write(
     one = FileRead(path=around, split="train", rows=1)
     split = SplitSummary(rows=1, classes={"a": 1})
     summary = DataSummary(source=around, files=(one,), splits={"train": split, "validation": split, "test": split})
-    told = list(data_lines(summary, "accuracy"))
-    assert told[0] == f"data: {Path('..') / 'a.csv'} (train): 1 row"
-    assert told[1] == "  train      1 row: a 1"
+    lines = list(data_lines(summary, "accuracy"))
+    assert lines[0] == f"data: {Path('..') / 'a.csv'} (train): 1 row"
+    assert lines[1] == "  train      1 row: a 1"
     cut = DATA.tokens["train"].model_copy(update={"cut_rows": 1})
     assert "; 1 row cut (" in tokens_in_words(cut, 7000)
 
@@ -63,14 +63,14 @@ def test_no_line_is_wider_than_a_terminal_and_files_below_the_source_are_called_
     summary = DataSummary(
         source=str(tmp_path), files=(file,), splits=splits, duplicates=2, unlabelled={"test": 9}, instead="train"
     )
-    told = list(data_lines(summary, "accuracy"))
-    assert told[1] == "  train.csv (train): 5 rows"
-    assert [line for line in told if line.startswith("  left out")] == [
+    lines = list(data_lines(summary, "accuracy"))
+    assert lines[1] == "  train.csv (train): 5 rows"
+    assert [line for line in lines if line.startswith("  left out")] == [
         "  left out: 2 rows with a text that is a duplicate",
         "  left out: 9 rows of test without labels: test rows are from train",
     ]
-    assert sum(line.startswith("  WARNING ") for line in told) < len(told)
-    assert max(len(line) for line in told[1:]) <= 118
+    assert sum(line.startswith("  WARNING ") for line in lines) < len(lines)
+    assert max(len(line) for line in lines[1:]) <= 118
 
 
 def test_figures_of_a_part_of_a_split_say_so() -> None:
@@ -107,13 +107,13 @@ def test_validate_tells_what_local_data_come_to_without_a_run(
     write_csv(tmp_path / "mine.csv", {"text": texts + texts[:3], "label": [*labels, "neg", *labels[1:3]]})
     words = ["task=text_classification", "data.path=mine.csv", "data.text=text", "data.label=label", "data.subset={}"]
     assert main(["validate", "quickstart", f"model={tiny_model}", "data.source=null", *words]) == 0
-    told = capsys.readouterr().out
-    assert "data: mine.csv (train): 303 rows; utf-8, separator comma, quoted" in told
-    assert str(tmp_path / "mine.csv") not in told
-    assert "left out: 3 rows with a text that is a duplicate" in told
-    assert "WARNING 1 text stands in the data with more than one label" in told
-    assert "tokenizer: " in told
-    assert "rows of more than" in told  # forty sentences are longer than the preset's rows
+    output = capsys.readouterr().out
+    assert "data: mine.csv (train): 303 rows; utf-8, separator comma, quoted" in output
+    assert str(tmp_path / "mine.csv") not in output
+    assert "left out: 3 rows with a text that is a duplicate" in output
+    assert "WARNING 1 text stands in the data with more than one label" in output
+    assert "tokenizer: " in output
+    assert "rows of more than" in output  # forty sentences are longer than the preset's rows
     assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
 
 

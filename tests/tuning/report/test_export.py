@@ -1,4 +1,4 @@
-"""`tunefleet export`: the tables hold what was recorded, as Parquet and as CSV, and never go over others unasked."""
+"""Tests `tunefleet export`: tables hold all records, as Parquet and CSV, and replace files only with --force."""
 
 from __future__ import annotations
 

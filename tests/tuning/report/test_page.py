@@ -1,4 +1,4 @@
-"""The page's numbers: what each figure computes before it is drawn, and that hostile texts stay texts."""
+"""Tests the numbers behind each figure of the page, and that hostile texts stay texts."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def test_an_anytime_figure_says_where_there_is_no_band_and_no_mean() -> None:
 
 def test_confirmed_and_tested_scores_stand_in_the_anytime_figure(content: PageContent) -> None:
     view = content.figures["anytime"]["views"][0]
-    for told in ("Confirmed, mean over seeds: grid 0.8", "On test, mean over seeds: grid 0.8"):
-        assert told in view["summary"]
+    for text in ("Confirmed, mean over seeds: grid 0.8", "On test, mean over seeds: grid 0.8"):
+        assert text in view["summary"]
     symbols = [line.get("marker", {}).get("symbol") for line in view["plot"]["data"]]
     assert (symbols.count("circle-open"), symbols.count("diamond")) == (3, 3)
 
@@ -115,7 +115,7 @@ def test_a_trial_counts_with_its_best_score_and_the_values_in_force_then() -> No
 
 
 def test_a_failed_trial_is_drawn_by_itself_and_left_out_of_what_did_well() -> None:
-    """It broke off at the accuracy of chance: on one scale with the others it would flatten their lines."""
+    """Its last score is that of chance, which would stretch the axis and flatten the other lines."""
     good = [
         trial(i, [make_report(1, 0.9 + i / 100, rate=i + 1.0), make_report(2, 0.95, rate=i + 1.0)]) for i in range(2)
     ]
@@ -158,9 +158,9 @@ def test_the_thickest_of_the_parallel_lines_is_the_winner_s_also_where_numbers_a
         (view,) = figures(*outcome.studies)["parallel"].views
         (thick,) = (line for line in view.plot["data"] if line.get("line", {}).get("width") == WINNERS_WIDTH)
         _, *values = (value for _, value in thick["customdata"])  # the first is the score
-        told = dict(zip(sorted(best.params), values, strict=True))
-        assert told["per_device_train_batch_size"] == str(best.params["per_device_train_batch_size"])
-        assert float(told["learning_rate"]) == pytest.approx(best.params["learning_rate"], rel=0.01)
+        shown = dict(zip(sorted(best.params), values, strict=True))
+        assert shown["per_device_train_batch_size"] == str(best.params["per_device_train_batch_size"])
+        assert float(shown["learning_rate"]) == pytest.approx(best.params["learning_rate"], rel=0.01)
 
 
 def test_all_strategies_are_shown_together_first_where_there_are_several(content: PageContent) -> None:
@@ -321,7 +321,7 @@ class Scripts(HTMLParser):
 
 
 def test_hostile_texts_stay_texts(html: str) -> None:
-    """In the error of a trial, which stands in a table; and in names, which stand in the data of the script too."""
+    """The texts are in the error of a trial, which a table shows, and in names, which the script's data contain too."""
     parser = Scripts()
     parser.feed(html)
     assert [tag for tag, _ in parser.tags].count("script") == 3
@@ -332,8 +332,8 @@ def test_hostile_texts_stay_texts(html: str) -> None:
 def test_the_page_tells_what_the_data_came_to_and_what_is_suspicious(html: str) -> None:
     section = html[html.index('<section id="splits"') :]
     section = section[: section.index("</section>")]
-    for told in ("7,000", "neg 6,300", "3500", "42 %", "reviews.csv (train): 10,090 rows; cp1252, separator semicolon"):
-        assert told in section, told
+    for text in ("7,000", "neg 6,300", "3500", "42 %", "reviews.csv (train): 10,090 rows; cp1252, separator semicolon"):
+        assert text in section, text
     assert "4 texts stand in the data with more than one label" in section
     assert "tokenizer: 30,522 tokens, at most 128 per row; right padding with [PAD] (0)" in section
     none = render_page(

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: what is drawn, asked of the network, reachable by keyboard, saved, printed."""
+"""Tests the page in Chromium: drawings, network requests, keyboard, downloads, printing."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Opened:
-    """A tab that has drawn everything, with all that it complained of and asked for."""
+    """A browser tab that has drawn everything, with its console errors and requests."""
 
     def __init__(self, browser: Browser, address: str, width: int = 1280, **context: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, **context)
@@ -90,7 +90,7 @@ class Opened:
 
 
 def until(page: Page, condition: str, patience: float = 20.0) -> None:
-    """Playwright's own waiting compiles texts inside the page, which the page's policy forbids."""
+    """Waits without Playwright's method, which evaluates text in the page, against the page's policy."""
     deadline = time.monotonic() + patience
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, condition
@@ -153,7 +153,7 @@ SHOWN = (
 
 
 def values(page: Page, heading: str) -> list[float]:
-    """The numbers of one column of the table of trials, of the rows that are shown, in their order."""
+    """Returns the numbers in one column of the visible rows of the table of trials, in order."""
     cells = page.evaluate(
         """(heading) => {
           const table = document.getElementById('table-trials');
@@ -167,23 +167,23 @@ def values(page: Page, heading: str) -> list[float]:
 
 
 def test_trials_are_found_by_words_by_conditions_and_by_strategy_and_state(wide: Opened) -> None:
-    search, told = wide.page.locator("#find-trials"), wide.page.locator("#found-trials")
-    assert told.inner_text() == "198 of 198 trials"
+    search, count = wide.page.locator("#find-trials"), wide.page.locator("#found-trials")
+    assert count.inner_text() == "198 of 198 trials"
     search.fill("A0005")
     assert wide.page.evaluate(SHOWN) == ["5 (a0005)"]
-    assert told.inner_text() == "1 of 198 trials"
+    assert count.inner_text() == "1 of 198 trials"
     search.fill("learning_rate<1e-4 accuracy>=0.85 cosine")
     rates, scores = values(wide.page, "learning_rate"), values(wide.page, "best accuracy")
     assert 0 < len(rates) == len(scores) < 198
     assert max(rates) < 1e-4
     assert min(scores) >= 0.85
     search.fill("momentum>0")
-    assert told.inner_text() == '0 of 198 trials; no column is called "momentum"'
+    assert count.inner_text() == '0 of 198 trials; no column is called "momentum"'
     search.fill("")
     wide.page.locator("#only-strategy").select_option("pbt")
-    assert told.inner_text() == "24 of 198 trials"
+    assert count.inner_text() == "24 of 198 trials"
     wide.page.locator("#only-state").select_option("failed")
-    assert told.inner_text() == "0 of 198 trials"
+    assert count.inner_text() == "0 of 198 trials"
     wide.page.locator("#only-strategy").select_option(label="all")
     assert wide.page.evaluate(SHOWN) == ["5 (a0005)", "5 (a1005)", "5 (a2005)"]
     with wide.page.expect_download() as download:
@@ -191,7 +191,7 @@ def test_trials_are_found_by_words_by_conditions_and_by_strategy_and_state(wide:
     rows = list(csv.DictReader(download.value.path().read_text().splitlines()))
     assert [(row["trial"], row["state"]) for row in rows] == [(f"5 (a{i}005)", "failed") for i in range(3)]
     wide.page.locator("#only-state").select_option(label="all")
-    assert told.inner_text() == "198 of 198 trials"
+    assert count.inner_text() == "198 of 198 trials"
 
 
 def test_trials_are_sorted_by_a_hyperparameter(wide: Opened) -> None:
@@ -235,7 +235,7 @@ def test_two_trials_stand_side_by_side_and_a_third_takes_the_place_of_the_first(
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_what_is_wider_than_the_screen_says_that_it_scrolls(browser: Browser, file: Path, width: int) -> None:
-    """A scroll bar that hides itself, as on telephones, tells nobody that a drawing goes on."""
+    """Telephones hide scroll bars, so a hint must show that a drawing continues."""
     opened = Opened(browser, file.as_uri(), width)
     shown = {id: opened.page.locator(f"#figure-{id} > .hint").is_visible() for id in ("learning", "parallel", "slices")}
     assert shown == {"learning": False, "parallel": True, "slices": width == 390}
@@ -292,7 +292,7 @@ def test_what_is_on_the_screen_is_drawn_first(browser: Browser, file: Path) -> N
 
 
 def test_two_hundred_trials_are_few_enough_nodes_to_open_at_once(wide: Opened) -> None:
-    """A time would be the machine's; what takes it is the number of nodes."""
+    """Counts nodes instead of time, which depends on the machine."""
     assert wide.page.evaluate("document.querySelectorAll('.plot *').length") < 10_000
 
 
@@ -337,7 +337,7 @@ def test_drawings_follow_the_dark_style_and_the_printer(wide: Opened) -> None:
 
 @pytest.fixture(scope="module")
 def small(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    """One seed of each strategy, with as few trials as every figure needs: axe takes its time per row of a table."""
+    """Has one seed per strategy and the fewest trials that the figures need, since axe takes time per table row."""
     file = tmp_path_factory.mktemp("small") / "small.html"
     content = page_content(replace(everything(), studies=(grid(0), asha(0, 21), pbt(0))), spec_text())
     assert list(content.figures) == FIGURES

@@ -1,4 +1,4 @@
-"""Live progress: the figures without Ray, the lines and the table through Tune's own callback calls."""
+"""Tests live progress: its numbers without Ray, its lines and table through Tune's callback calls."""
 
 from __future__ import annotations
 
@@ -120,16 +120,16 @@ def test_names_are_short_and_numbers_have_four_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [(0.4, "0 s"), (40, "40 s"), (89, "89 s"), (120, "2 min"), (5400, "1 h 30 min"), (11100, "3 h 5 min")],
 )
-def test_durations_are_told_in_the_unit_that_fits(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+def test_durations_are_told_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @dataclass
 class Trial:
-    """What Tune hands to a callback, as far as it is read."""
+    """The part of Tune's trial that a callback reads."""
 
     config: dict[str, Any]
     last_result: dict[str, Any] = field(default_factory=dict)
@@ -152,7 +152,7 @@ def drawn(console: Screen) -> str:
 
 
 def run_two_trials(progress: Progress) -> None:
-    """Tune's calls for a trial that completes and one that is stopped."""
+    """Makes Tune's calls for a trial that completes and one that is stopped."""
     first, second = Trial({"learning_rate": 5e-5}), Trial({"learning_rate": 1e-4})
     trials = [first, second]
     progress.setup()
@@ -202,9 +202,9 @@ def test_values_in_force_are_shown_not_those_of_the_start() -> None:
 def test_on_a_terminal_the_last_picture_is_the_table_with_the_bar() -> None:
     console = Screen(file=io.StringIO(), force_terminal=True, width=120, height=30, color_system=None)
     run_two_trials(Progress("grid", 3, 2, 2, ACCURACY, console))
-    told = drawn(console)
-    assert "grid, seed 3" in told
-    last = told[told.rindex("grid, seed 3") :]
+    output = drawn(console)
+    assert "grid, seed 3" in output
+    last = output[output.rindex("grid, seed 3") :]
     assert "0.7200" in last
     assert "1 completed, 1 stopped of 2 trials; best 0.7200" in last
     assert "3/3 epochs, took 0 s" in last
@@ -249,16 +249,16 @@ def test_the_table_fits_the_height_of_the_terminal(height: int, rows: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("score", "told"), [(None, "-"), (0.0, "0.0000"), (0.5, "0.5000"), (-0.25, "-0.2500"), (2e-5, "2.000e-05")]
+    ("score", "text"), [(None, "-"), (0.0, "0.0000"), (0.5, "0.5000"), (-0.25, "-0.2500"), (2e-5, "2.000e-05")]
 )
-def test_scores_have_four_decimals_where_those_say_something(score: float | None, told: str) -> None:
+def test_scores_have_four_decimals_where_those_say_something(score: float | None, text: str) -> None:
     study = state()
     study.start(0, {})
     if score is not None:
         study.report(0, 1.0, score, {})
     console = Screen(file=io.StringIO(), width=80, color_system=None)
     console.print(render(study, "grid, seed 0", ""))
-    assert drawn(console).rstrip().endswith(f"best {told}")
+    assert drawn(console).rstrip().endswith(f"best {text}")
 
 
 def test_values_that_are_the_same_for_all_trials_are_not_shown() -> None:

@@ -1,4 +1,4 @@
-"""What a reader sees: tables, Markdown, JSON, YAML to copy."""
+"""Tests the output of a comparison: tables, Markdown, JSON, YAML to copy."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_terminal_table_fits_80_columns_and_is_plain_text_in_a_file() -> Non
 
 
 def seeds_of(strategy: str, *tests: float) -> list[StudyOutcome]:
-    """One study per test score, over a million rows."""
+    """Makes one study per test score, over a million rows."""
     return [
         study(
             strategy,
@@ -118,7 +118,7 @@ def seeds_of(strategy: str, *tests: float) -> list[StudyOutcome]:
 
 
 def several() -> Comparison:
-    """Three strategies, three seeds each; the first is planted to be better."""
+    """Makes three strategies with three seeds each, of which the first is better."""
     studies = (
         *seeds_of("hyperopt_asha", 0.801, 0.812, 0.808),
         *seeds_of("grid", 0.741, 0.739, 0.744),

@@ -1,4 +1,4 @@
-"""`tunefleet report`: the file it writes, what it refuses, and the server that shows a run while it goes on."""
+"""Tests `tunefleet report`: its file, its errors, and the live server during a run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentSpec:
 
 @pytest.fixture
 def writer(spec: ExperimentSpec) -> StudyWriter:
-    """Of a run that goes on: one trial with one report."""
+    """Makes a store of a run in progress: one trial with one report."""
     writer = open_study(
         StudyStore(spec.store_url), experiment=spec.name, digest=spec.digest(), strategy="grid", kind="grid", seed=0,
         slots=1, devices_per_trial=1.0, device="CPU core", spec_yaml=spec.to_yaml(),

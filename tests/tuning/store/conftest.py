@@ -1,4 +1,4 @@
-"""A store in a file, without and with a study in it."""
+"""Fixtures of a store in a file, empty and with a study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuning.store.study_store import StudyStore, StudyWriter, sqlite_url
 
 @pytest.fixture
 def store_url(tmp_path: Path) -> str:
-    """Of a file that is not there yet, nor is its folder."""
+    """The URL of a file that does not exist yet, in a folder that does not exist either."""
     return sqlite_url(tmp_path / "new" / "folder" / "study.db")
 
 

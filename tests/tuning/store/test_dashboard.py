@@ -1,4 +1,4 @@
-"""What `optuna-dashboard` shows of a study store."""
+"""Tests what `optuna-dashboard` shows of a study store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DASHBOARD_STATES = {
 
 
 def test_optuna_dashboard_shows_the_trials_that_we_load(store: StudyStore, writer: StudyWriter, store_url: str) -> None:
-    """One of each state, one with a metric that is no number, one that took over another's weights."""
+    """Makes trials of each state, one with a NaN metric, and one that copied another's weights."""
     for rate, trial in zip((0.1, 0.2, 0.3, 0.4), "abcd", strict=True):
         begin_trial(writer, trial, rate)
         writer.add_report(

@@ -1,4 +1,4 @@
-"""The memory of the test split: who has looked at which rows, over all experiments of one account in one storage."""
+"""Tests the ledger of test-set evaluations over all experiments of one account in one storage."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def test_rows_are_met_again_by_overlap_whatever_the_subset_the_seed_or_the_label
     ledger.record("first", TestRows.of(first.test), ["first/a", "first/b"])
 
     def memory(now: RowHashes) -> tuple[int, int, int, int]:
-        told = ledger.find_overlap(TestRows.of(now.test), TestRows.whole(now.trained))
-        assert (told.rows, told.train_rows) == (len(now.test), len(now.trained))
-        return told.models, told.seen, len(told.experiments), told.trained
+        overlap = ledger.find_overlap(TestRows.of(now.test), TestRows.whole(now.trained))
+        assert (overlap.rows, overlap.train_rows) == (len(now.test), len(now.trained))
+        return overlap.models, overlap.seen, len(overlap.experiments), overlap.trained
 
     assert memory(first) == (2, 40, 1, 0)
     assert memory(hashed(subset=Subset(train=50))) == (2, 40, 1, 0)
@@ -56,9 +56,9 @@ def test_each_look_is_counted_once_and_those_of_the_experiment_itself_are_its_ow
         ledger.record("a", rows(1, 2, 3), ["a/1", "a/2"])
         ledger.record("b", rows(3, 4), ["b/1"])
     assert list(ledger.read().entries) == ["a/1", "a/2", "b/1"]
-    told = ledger.find_overlap(rows(3, 4, 5), rows(2, 9), own=["b/1"])
-    assert (told.models, told.seen, told.experiments) == (2, 1, ("a",))
-    assert (told.trained, told.trained_from) == (1, ("a",))
+    overlap = ledger.find_overlap(rows(3, 4, 5), rows(2, 9), own=["b/1"])
+    assert (overlap.models, overlap.seen, overlap.experiments) == (2, 1, ("a",))
+    assert (overlap.trained, overlap.trained_from) == (1, ("a",))
     # An experiment that is run again after its removal counts as another one, with no evaluation yet.
     again = ledger.find_overlap(rows(3, 4, 5), rows(2, 9))
     assert (again.models, again.seen, again.experiments) == (3, 2, ("a", "b"))
@@ -71,8 +71,8 @@ def test_each_look_is_counted_once_and_those_of_the_experiment_itself_are_its_ow
 
 
 def test_nothing_was_looked_at_where_there_is_no_ledger(tmp_path: Path) -> None:
-    told = EvaluationLedger(tmp_path / "runs").find_overlap(rows(1, 2))
-    assert (told.models, told.seen, list(told.sentences())) == (0, 0, [])
+    overlap = EvaluationLedger(tmp_path / "runs").find_overlap(rows(1, 2))
+    assert (overlap.models, overlap.seen, list(overlap.sentences())) == (0, 0, [])
     assert not (tmp_path / "runs").exists()
 
 
@@ -85,9 +85,9 @@ def test_of_a_large_split_a_sample_is_kept_and_overlaps_are_estimated(tmp_path: 
     few = rows(*range(100))
     assert ledger.find_overlap(few).seen == 0
     for trained in (None, TestRows.whole(half)):
-        told = ledger.find_overlap(TestRows.of(half), trained)
-        assert told.seen == pytest.approx(MAX_HASHES * 3 / 2, rel=0.05)
-        assert told.trained == (0 if trained is None else pytest.approx(MAX_HASHES * 3 / 2, rel=0.05))
+        overlap = ledger.find_overlap(TestRows.of(half), trained)
+        assert overlap.seen == pytest.approx(MAX_HASHES * 3 / 2, rel=0.05)
+        assert overlap.trained == (0 if trained is None else pytest.approx(MAX_HASHES * 3 / 2, rel=0.05))
     assert TestRows.of(large).shared_with([TestRows.of(large)]) == 3 * MAX_HASHES
 
 

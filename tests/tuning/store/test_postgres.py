@@ -1,4 +1,4 @@
-"""The study store on a real PostgreSQL server: what a team meets that one user with a file does not.
+"""Tests the study store on a PostgreSQL server, for problems that a single user with a file does not have.
 
 What the store itself promises is in test_store.py, on both databases.
 """
@@ -39,7 +39,7 @@ def url(postgres: PostgresServer) -> str:
 
 
 def at_once(count: int, work: Callable[[int], object]) -> None:
-    """`work(0)` to `work(count - 1)` in threads that begin together."""
+    """Runs `work(0)` to `work(count - 1)` in threads that start together."""
     together = threading.Barrier(count)
 
     def started(number: int) -> None:
@@ -85,14 +85,14 @@ def test_of_drivers_that_start_one_experiment_at_once_all_but_one_are_refused(ur
 
 @pytest.fixture
 def stoppable(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """The server, which runs again after the test."""
+    """A server that the test may stop; it is started again afterwards."""
     yield postgres
     postgres.start()
 
 
 @contextmanager
 def started_again_once_asked(server: PostgresServer) -> Iterator[threading.Event]:
-    """In the block the server, which is stopped, comes back after somebody has asked for it in vain."""
+    """Starts the stopped server inside the block, after a connection attempt failed."""
     asked = threading.Event()
 
     def come_back() -> None:
@@ -130,9 +130,9 @@ def test_a_server_that_stays_away_is_told_with_what_to_do(
     stoppable.stop()
     with pytest.raises(
         StoreError, match=r"cannot record report of trial a .*is the server up.*tunefleet resume"
-    ) as told:
+    ) as caught:
         writer.add_report("a", make_report(1, 0.5))
-    assert_no_password(str(told.value), stoppable)
+    assert_no_password(str(caught.value), stoppable)
 
 
 def assert_no_password(text: str, server: PostgresServer) -> None:
@@ -154,10 +154,10 @@ def test_a_server_that_refuses_is_told_without_the_password(
     postgres: PostgresServer, changed: dict[str, str], problem: str
 ) -> None:
     url = postgres.url(**{"database": "postgres", **changed})
-    with pytest.raises(StoreError, match=rf"study store postgresql://.*{problem}") as told:
+    with pytest.raises(StoreError, match=rf"study store postgresql://.*{problem}") as caught:
         open_study(StudyStore(url))
-    assert_no_password(str(told.value), postgres)
-    assert "wrong-one" not in str(told.value)
+    assert_no_password(str(caught.value), postgres)
+    assert "wrong-one" not in str(caught.value)
 
 
 def test_an_empty_database_holds_no_studies_and_reading_makes_no_tables(postgres: PostgresServer, url: str) -> None:

@@ -1,4 +1,4 @@
-"""The study store in a file: paths, files that are something else, and URLs that are none."""
+"""Tests the study store in a file: paths, files of other kinds, invalid URLs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of study stores, in a file and on a PostgreSQL server."""
+"""Runs the contract tests of study stores on a file and on a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.unit
 class TestSQLite(StoreContract):
-    """Its `store_url` is that of the other tests of stores."""
+    """Runs the contract on SQLite; `store_url` is the fixture of the other store tests."""
 
 
 @pytest.mark.system

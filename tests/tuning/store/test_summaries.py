@@ -1,4 +1,4 @@
-"""What `tunefleet ls` is told of a store is what loading all of it tells."""
+"""Tests that the summaries for `tunefleet ls` agree with the loaded outcomes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         ("UPDATE study_user_attributes SET value_json = '{' WHERE key = 'tunefleet'", "Restore a good copy"),
         ("UPDATE study_user_attributes SET value_json = replace(value_json, 'reviews', 'r') WHERE key = 'tunefleet'",
@@ -93,13 +93,13 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
         ("DROP TABLE trials", "holds no studies"),
     ],
 )  # fmt: skip
-def test_a_store_that_cannot_be_read_is_told(writer: StudyWriter, store_url: str, damage: str, told: str) -> None:
+def test_a_store_that_cannot_be_read_is_told(writer: StudyWriter, store_url: str, damage: str, message: str) -> None:
     file = sqlite_file(store_url)
     assert file is not None
     with sqlite3.connect(file) as connection:
         connection.execute(damage)
     connection.close()
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         study_summaries(file)
 
 

@@ -1,4 +1,4 @@
-"""The key of W&B: shown to the server, and in no file afterwards, of a driver with a Ray, a home and a temporary folder
+"""Tests that the W&B key reaches the server and no file, with a driver that has a Ray, a home and a temporary folder
 of its own."""
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ with connect(ClusterSpec(), run_folder=folder):
 
 
 class Driven(NamedTuple):
-    """What the driver has said and left."""
+    """The output of the driver and the files that it left."""
 
-    said: str
+    output: str
     shown: set[str]  # credentials, by the server
     folder: Path  # with all that it was given
     temporary: Path
@@ -105,12 +105,12 @@ def header(key: str) -> bytes:
 
 def test_a_key_reaches_the_server_out_of_the_environment_and_out_of_a_file(driven: Driven) -> None:
     for way, mode in (("file", "online"), ("variable", "online"), ("offline", "offline")):
-        assert f"{way} W&B: {mode}" in driven.said
+        assert f"{way} W&B: {mode}" in driven.output
     assert driven.shown - {""} == {f"Basic {header(key).decode()}" for key in (OF_FILE, OF_VARIABLE)}
 
 
 def test_a_server_that_refuses_is_told_once_per_experiment_and_the_trials_go_on(driven: Driven) -> None:
-    assert driven.said.count("is not tracked") == 2
+    assert driven.output.count("is not tracked") == 2
 
 
 def test_a_key_is_in_no_file_and_in_nothing_that_is_said(driven: Driven) -> None:
@@ -120,7 +120,7 @@ def test_a_key_is_in_no_file_and_in_nothing_that_is_said(driven: Driven) -> None
     for key in (OF_FILE, OF_VARIABLE):
         forms = (key.encode(), header(key))  # plain, and as the HTTP header has it
         assert [path for path in files if any(form in path.read_bytes() for form in forms)] == []
-        assert key not in driven.said
+        assert key not in driven.output
 
 
 def test_nothing_is_written_into_the_home_or_the_temporary_folder(driven: Driven) -> None:

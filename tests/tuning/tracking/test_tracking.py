@@ -1,4 +1,4 @@
-"""W&B: whether it is used, and where its key comes from and goes to."""
+"""Tests the mode of W&B, and where its key comes from and goes to."""
 
 from __future__ import annotations
 

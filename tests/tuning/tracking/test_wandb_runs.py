@@ -1,4 +1,4 @@
-"""The runs that W&B gets: what each holds, over the Ray that the tests share, and which processes import wandb."""
+"""Tests the content of W&B runs, on the shared Ray, and which processes import wandb."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_offline_run_per_trial_holds_params_in_force_and_metrics(ray_session:
 
 @pytest.mark.ray
 def test_results_that_arrive_after_the_end_are_written_before_it(ray_session: None, tmp_path: Path) -> None:
-    """Ray hands calls of an actor with several threads over in any order, the last ones of a busy machine too."""
+    """Ray may deliver calls to an actor with several threads in any order, also the last ones."""
     import ray
     from ray.air.integrations.wandb import _QueueItem
 
