@@ -90,7 +90,5 @@ def test_a_run_records_who_has_proposed_what(tmp_path: Path) -> None:
         "modelled": MODEL if number else SHARED, "pbt": EXPLOIT, "defaults": "values without a search",
     }  # fmt: skip
     assert number  # five trials with a model find better than the first draw
-    (sentence,) = (
-        caveat for caveat in comparison.caveats if caveat.startswith("Where the chosen configurations come from")
-    )
+    (sentence,) = (caveat for caveat in comparison.caveats if caveat.startswith("Origin of the chosen configurations"))
     assert "grid: point of the grid (1); random: first point shared with another strategy (1); " in sentence

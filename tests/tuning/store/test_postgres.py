@@ -147,7 +147,7 @@ def assert_no_password(text: str, server: PostgresServer) -> None:
     [
         ({"password": "wrong-one"}, r"password authentication failed.*TUNEFLEET_STORE"),
         ({"user": "stranger"}, r'authentication failed for user "stranger"'),
-        ({"database": "nowhere"}, r'database "nowhere" does not exist; make it on the server \(createdb'),
+        ({"database": "nowhere"}, r'database "nowhere" does not exist; create it on the server \(createdb'),
     ],
 )
 def test_a_server_that_refuses_is_told_without_the_password(
