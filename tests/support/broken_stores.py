@@ -178,7 +178,7 @@ class NamesByChance(WriterChanged):
 
 
 class NeverGoesBack(WriterChanged):
-    """Takes no report of an epoch that it has one of, or a later one."""
+    """Ignores reports of epochs for which it has the same or a later report."""
 
     def change(self, writer: Any) -> None:
         add = writer.add_report

@@ -515,7 +515,7 @@ class StoreContract:
         for epoch in (1.0, 2.0, 3.0, 2.0):
             writer.add_report("a", make_report(epoch, 0.5))
         resumed = open_study(store)
-        rule = "a store tells a trial that was set back from one of which reports were lost"
+        rule = "a store distinguishes a trial that was set back from one whose reports were lost"
         require_equal(resumed.positions(), {"a": 2}, rule, step=STATEMENT)
         require_equal(resumed.event_counts(), {"a": 3}, rule, step=STATEMENT)
 
