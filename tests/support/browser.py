@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def need_chromium() -> str:
-    """Its path. Skip where there is none, but in CI, which installs it."""
+    """Returns Chromium's path. Skips the test without one, except in CI, which installs it."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is not None and importlib.util.find_spec("playwright") is not None:
         return path
@@ -29,7 +29,7 @@ def need_chromium() -> str:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """One browser process, or as `need_chromium`."""
+    """Runs one browser process, or does as `need_chromium`."""
     path = need_chromium()
     from playwright.sync_api import sync_playwright
 

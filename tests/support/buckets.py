@@ -18,7 +18,7 @@ KEY = "canary-of-the-secret-key"
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
-    """One that speaks S3, in threads of this process; its URL."""
+    """Runs a server that speaks S3, in threads of this process; yields its URL."""
     moto = pytest.importorskip("moto.server", reason="moto is not installed")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -32,13 +32,13 @@ def s3_server() -> Iterator[str]:
 
 
 def send(url: str, method: str, data: bytes = b"") -> None:
-    """A request to a server, without credentials."""
+    """Sends a request to a server, without credentials."""
     headers = {"Content-Type": "text/plain"}
     urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=30).close()
 
 
 def credentials(server: str) -> dict[str, str]:
-    """The environment of somebody who may use the server of that URL."""
+    """Returns the environment of an account that may use the server at that URL."""
     return {
         "AWS_ENDPOINT_URL": server,
         "AWS_REGION": "us-east-1",  # pyarrow reads the one, boto3 the other
@@ -51,7 +51,7 @@ def credentials(server: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def google_server() -> Iterator[str]:
-    """One that speaks Google's protocol, in threads of this process; its host and port."""
+    """Runs a server that speaks Google's protocol, in threads of this process; yields its host and port."""
     emulator = pytest.importorskip("gcp_storage_emulator.server", reason="gcp-storage-emulator is not installed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -65,14 +65,14 @@ def google_server() -> Iterator[str]:
 
 
 def s3_storage(uri: str) -> tuple[BucketStorage, str]:
-    """The storage of a study of a run at `uri`, and Tune's folder of the study."""
+    """Returns the storage of a study of a run at `uri`, and Tune's folder of the study."""
     filesystem, path = open_bucket(uri)
     study = f"{path}/studies/grid-seed0"
     return BucketStorage(filesystem, "s3://", study, f"{path}/states/grid-seed0"), study
 
 
 def google_storage(server: str, run: str) -> tuple[BucketStorage, str]:
-    """The same of a run in the folder `run` of the bucket at `server`."""
+    """Returns the same for a run in the folder `run` of the bucket at `server`."""
     from pyarrow.fs import GcsFileSystem
 
     filesystem = GcsFileSystem(anonymous=True, scheme="http", endpoint_override=server)
@@ -81,7 +81,7 @@ def google_storage(server: str, run: str) -> tuple[BucketStorage, str]:
 
 
 def objects(uri: str) -> list[str]:
-    """The names of all objects below, relative to it."""
+    """Returns the names of all objects below a path, relative to it."""
     from pyarrow.fs import FileSelector
 
     filesystem, path = open_bucket(uri)

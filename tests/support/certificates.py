@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def certify(name: str, certificate: Path, key: Path) -> None:
-    """A certificate of `name` for a day, signed by itself, and its key."""
+    """Makes a self-signed certificate of `name` for a day, and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -8,12 +8,12 @@ from typing import Any
 
 
 def rules_of(contract: type) -> set[str]:
-    """The names of its tests."""
+    """Returns the names of a contract's tests."""
     return {name for name, _ in inspect.getmembers(contract, inspect.isfunction) if name.startswith("test_")}
 
 
 def check(contract: type, rule: str, fixtures: Mapping[str, Callable[[], Any]]) -> None:
-    """Run one test of a contract.
+    """Runs one test of a contract.
 
     Args:
         contract: states its plug-in.

@@ -11,11 +11,11 @@ CHANGES = ("open_output_stream", "copy_file", "delete_file")
 
 
 class CutOff(Exception):
-    """The writer is gone."""
+    """Is raised when the writer is gone."""
 
 
 class CutOffBucket:
-    """A file system that does `survived` changes; of the next one half is done, and nothing after it.
+    """A file system that makes `survived` changes, half of the next one, and nothing after it.
 
     Attributes:
         survived: changes that it does in all.
@@ -42,7 +42,7 @@ class CutOffBucket:
 
 
 class HalfStream:
-    """Half of what is written gets there, as an object: so some clients end an upload that is interrupted."""
+    """Writes half of the data, as an object: some clients end an interrupted upload so."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

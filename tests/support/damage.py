@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def damage(file: Path, rng: random.Random) -> str:
-    """Cut `file` off or flip bits in it; says how."""
+    """Cuts `file` off or flips bits in it; returns how."""
     data = bytearray(file.read_bytes())
     if rng.random() < 0.4:
         size = rng.choice([0, rng.randrange(len(data)), len(data) - 1])
@@ -21,7 +21,7 @@ def damage(file: Path, rng: random.Random) -> str:
 
 
 def files_of(study: Path, memory: Path) -> dict[str, list[Path]]:
-    """What can be damaged of a run that was cut off, by kind.
+    """Returns the files that can be damaged of an interrupted run, by kind.
 
     Args:
         study: the folder of its only study, in its run folder.

@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 class NoDisk(RuntimeError):
-    """Raised if no file system can be mounted here, with the reason."""
+    """Is raised if no file system can be mounted here, with the reason."""
 
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """In the block, `folder` is a file system of its own of `size` bytes.
+    """Mounts a file system of `size` bytes at `folder` in the block.
 
     Raises:
         NoDisk: that is not permitted.
@@ -33,7 +33,7 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 
 
 def fill(disk: Path) -> Path:
-    """Take all the room that is left, in a file; give it back by deleting that."""
+    """Fills the disk with a file; deleting it gives the room back."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:

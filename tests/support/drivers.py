@@ -26,13 +26,13 @@ REPORT = re.compile(r"  trial (\d+) \(\w+\)  epoch ([\d.]+)/[\d.]+  accuracy (\S
 
 
 def own_environment() -> dict[str, str]:
-    """This process's, where its children import our packages from ROOT, whatever is installed."""
+    """Returns this process's environment, in which children import our packages from ROOT."""
     paths = filter(None, (ROOT, os.environ.get("PYTHONPATH")))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 class DriverFailed(RuntimeError):
-    """A driver did not do what it was started for; the message is what it said."""
+    """A driver has failed; the message is its output."""
 
 
 class Told(NamedTuple):
@@ -53,7 +53,7 @@ class Drivers:
         self.temp = Path(tempfile.mkdtemp(prefix="tr", dir="/tmp"))  # short: Ray puts its sockets there
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """`tunefleet` with these arguments."""
+        """Starts `tunefleet` with these arguments."""
         name, _, value = self.mark.partition("=")
         inherited = {key: value for key, value in own_environment().items() if not key.startswith("TUNE_")}
         return subprocess.Popen(
@@ -67,7 +67,7 @@ class Drivers:
         )
 
     def alive(self) -> dict[int, str]:
-        """Every process of ours that still runs, with its command."""
+        """Returns every process of these drivers that still runs, with its command."""
         found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -81,7 +81,7 @@ class Drivers:
         return found
 
     def pull_the_plug(self) -> None:
-        """As if the machine had gone: nobody can react to it."""
+        """Kills all processes at once, as a power cut does."""
         while pids := self.alive():
             for pid in pids:
                 try:
@@ -91,14 +91,14 @@ class Drivers:
             time.sleep(0.1)
 
     def clear(self) -> None:
-        """Ray's temporary folder, and Tune's staging folder in it, go with the machine."""
+        """Deletes Ray's temporary folder, with Tune's staging folder in it, as a lost machine does."""
         shutil.rmtree(self.temp, ignore_errors=True)
         self.temp.mkdir(exist_ok=True)
 
 
 @contextlib.contextmanager
 def drivers_in(folder: Path) -> Iterator[Drivers]:
-    """Nothing of them is left at the end."""
+    """Yields drivers below a folder, of which nothing is left at the end."""
     drivers = Drivers(folder)
     try:
         yield drivers
@@ -108,7 +108,7 @@ def drivers_in(folder: Path) -> Iterator[Drivers]:
 
 
 class Watched:
-    """A driver whose output is read as it comes."""
+    """A driver whose output is read while it runs."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -135,11 +135,11 @@ class Watched:
 
     @property
     def errors(self) -> str:
-        """All that it has said on standard error."""
+        """Everything that the driver has written to standard error."""
         return "".join(self._errors)
 
     def wait_until(self, reached: Callable[[], bool]) -> bool:
-        """Return when it is so, or False when the driver has ended before.
+        """Waits until the condition is true; returns False if the driver ends before.
 
         Raises:
             DriverFailed: neither, for `SECONDS`.
@@ -155,7 +155,7 @@ class Watched:
         return True
 
     def end(self) -> int:
-        """Its exit status; it is waited for.
+        """Waits for the driver's end; returns its exit status.
 
         Raises:
             DriverFailed: it does not end.
@@ -168,13 +168,13 @@ class Watched:
         return int(self.process.returncode)
 
     def join(self) -> None:
-        """Until all that it said is read."""
+        """Waits until all output is read."""
         for reader in self._readers:
             reader.join(timeout=10)
 
 
 def reports_seen(driver: subprocess.Popen[str], most: int) -> int:
-    """Read what `driver` prints until it has told of so many epochs, or has ended; how many it has."""
+    """Reads what `driver` prints until it has reported `count` epochs, or has ended; returns their number."""
     assert driver.stdout is not None
     seen = 0
     for line in driver.stdout:
@@ -185,7 +185,7 @@ def reports_seen(driver: subprocess.Popen[str], most: int) -> int:
 
 
 def run_until_power_cut(command: Sequence[str], reports: int, folder: Path) -> None:
-    """Run `command` in `folder`; after so many reports it is killed, with all that it has started.
+    """Runs `command` in `folder`, and kills it with all its processes after so many reports.
 
     Raises:
         DriverFailed: it has ended by itself before.

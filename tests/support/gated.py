@@ -34,21 +34,21 @@ class Gate:
             self.let(epochs)
 
     def fields(self, trainable: str = CURVE) -> dict[str, Any]:
-        """The fields of a spec whose trials wait at this gate."""
+        """Returns the fields of a spec whose trials wait at this gate."""
         return {"trainable": trainable, "objective": OBJECTIVE, "fixed": {"model.gate": str(self._allowed)}}
 
     def let(self, epochs: int) -> None:
-        """So many more than have begun may begin. One that waits when its driver ends has begun."""
+        """Lets `count` more epochs begin; one that waits when its driver ends counts as begun."""
         new = self._allowed.with_suffix(".new")
         new.write_text(str(self._begun.stat().st_size + epochs))
         new.replace(self._allowed)
 
     def open(self) -> None:
-        """All may."""
+        """Lets all epochs begin."""
         self.let(10**9)
 
     def wait(self) -> None:
-        """In a trial, before an epoch: until it may begin.
+        """Waits, in a trial, until its next epoch may begin.
 
         Raises:
             TimeoutError: nobody lets it.
@@ -66,7 +66,7 @@ class Gate:
 
 
 class Gated(LearningCurve):
-    """The curve; `model.gate` is its gate."""
+    """The learning curve with a gate, `model.gate`."""
 
     def advance(self, epochs: float) -> Evaluation:
         Gate(str(self.params["model.gate"])).wait()
@@ -74,7 +74,7 @@ class Gated(LearningCurve):
 
 
 def train(params: Params, *, spec: FineTuneSpec) -> None:
-    """The same as a function."""
+    """Trains the gated curve as a function trainable."""
     curve = Gated(params, spec)
     if (start := restored_checkpoint()) is not None:
         curve.restore(start)

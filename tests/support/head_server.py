@@ -17,7 +17,7 @@ ENDLESS = b"x" * (1 << 20)
 
 
 class HeadServer(ThreadingHTTPServer):
-    """Serves `files` as what a fetch job has put there.
+    """Serves `files` as the output of a fetch job.
 
     Args:
         files: by name; "manifest.json" among them. A name of `endless` sends more than any bundle holds.
@@ -32,11 +32,11 @@ class HeadServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def details(self, job: str, state: str) -> dict[str, Any]:
-        """As the Jobs API describes a job."""
+        """Describes a job as the Jobs API does."""
         about = {"tunefleet": version("tunefleet"), "experiment": self.name, "storage": "~/runs"}
         return {
             "type": "SUBMISSION", "submission_id": job, "status": state, "entrypoint": "true", "driver_node_id": "n1",
@@ -103,11 +103,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """No lines on standard error."""
+        """Logs nothing on standard error."""
 
 
 def tarred(members: Iterable[tuple[tarfile.TarInfo | str, bytes]]) -> bytes:
-    """A tar of plain files by name, or of whatever else a TarInfo says."""
+    """Makes a tar of plain files by name, or of the members that TarInfos describe."""
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w") as tar:
         for member, content in members:
@@ -118,7 +118,7 @@ def tarred(members: Iterable[tuple[tarfile.TarInfo | str, bytes]]) -> bytes:
 
 
 def bundle(whole: bytes, **changed: Any) -> dict[str, bytes]:
-    """The files of a fetch job for a tar in one part. `changed`: of what the manifest says of the part."""
+    """Returns the files of a fetch job for a tar in one part; `changed` replaces fields of the manifest's part."""
     part = {"name": "part-00000", "size": len(whole), "sha256": hashlib.sha256(whole).hexdigest()} | changed
     manifest = {"parts": [part], "best": "grid, seed 0", "error": None}
     return {"manifest.json": json.dumps(manifest).encode(), str(part["name"]): whole}

@@ -22,7 +22,7 @@ ROUNDING = 1e-6  # seconds
 
 
 def told(outcome: ExperimentOutcome, spec: ExperimentSpec) -> dict[str, Any]:
-    """All that compare, results and export say of `outcome`, with numbers in place of the ids that were drawn."""
+    """Returns the output of compare, results and export, with numbers in place of drawn ids."""
     comparison = compare(outcome, spec=spec.model_dump(mode="json"))
     everything = {
         "comparison": json.loads(comparison_json(comparison)),
@@ -40,7 +40,7 @@ def told(outcome: ExperimentOutcome, spec: ExperimentSpec) -> dict[str, Any]:
 
 
 def differences(before: Any, after: Any, *path: str, saving: float = 0.0) -> Iterator[str]:
-    """What differs that should not: anything but a time or a cost, and a cost that is lower `after`.
+    """Returns unexpected differences: anything but times and costs, and costs that are lower `after`.
 
     Args:
         saving: device-seconds that a checkpoint takes. Of a report they are in the cost of the next one by the same

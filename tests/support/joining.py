@@ -20,25 +20,25 @@ folder = Path(sys.argv[2])
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """This process's environment without what Ray and Tune read, and `more`."""
+    """Returns this process's environment without variables that Ray and Tune read, with `more`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     return {**kept, **more}
 
 
 @contextmanager
 def account(**variables: str) -> Iterator[None]:
-    """In the block this process has `clean_environment(**variables)`, as the command of another account would."""
+    """Gives this process `clean_environment(**variables)` in the block, as another account's command has."""
     with mock.patch.dict(os.environ, clean_environment(**variables), clear=True):
         yield
 
 
 def driver_command(code: str, *arguments: object) -> list[str]:
-    """`code` as a driver: `spec`, `folder` and `connect` are at hand; arguments are address, folder, more."""
+    """Returns the command that runs `code` as a driver, which has `spec`, `folder` and `connect`."""
     return [sys.executable, "-c", DRIVER + code, *map(str, arguments)]
 
 
 def drive(code: str, *arguments: object, **environment: str) -> str:
-    """Run `driver_command` to its end; what it printed.
+    """Runs `driver_command` to its end; returns its output.
 
     Raises:
         AssertionError: it failed.

@@ -47,7 +47,7 @@ def large(trial: Any) -> dict[str, Any]:
 
 
 def of_ray(trial: Any) -> dict[str, Any]:
-    """Return the space as the Ray backend asks for it: a dictionary of domains."""
+    """Returns the space as the Ray backend asks for it: a dictionary of domains."""
     return {"learning_rate": tune.loguniform(1e-5, 1e-2), "warmup_steps": tune.randint(0, 10)}
 
 

@@ -26,7 +26,7 @@ class Port(NamedTuple):
 
 
 class Service(NamedTuple):
-    """What Ray 2.60 serves on a port, how it is told from others, and what it tells everybody."""
+    """A service of Ray 2.60 on a port: how it is recognised, and what it answers to everybody."""
 
     name: str
     option: str  # of `ray start`, which pins the port
@@ -78,7 +78,7 @@ REQUESTS = (
 
 
 class Row(NamedTuple):
-    """What a port answered."""
+    """The answers of a port."""
 
     service: Service
     port: Port
@@ -87,7 +87,7 @@ class Row(NamedTuple):
 
 
 def family(mark: str, value: str) -> set[psutil.Process]:
-    """The processes whose environment has `mark` at `value`, whoever is their parent, and their descendants.
+    """Returns the processes whose environment has `mark` at `value`, whoever is their parent, and their descendants.
 
     Those alone would not do: the agents write their title over their environment.
     """
@@ -102,7 +102,7 @@ def family(mark: str, value: str) -> set[psutil.Process]:
 
 
 def ports_of(processes: set[psutil.Process]) -> Iterator[Port]:
-    """The listening sockets of `processes`."""
+    """Returns the listening sockets of `processes`."""
     seen = set()
     for process in processes:
         try:
@@ -122,7 +122,7 @@ def ports_of(processes: set[psutil.Process]) -> Iterator[Port]:
 
 
 def ask(port: Port, token: str) -> Row | None:
-    """Ask a port everything that Ray serves anywhere, without a token and with a wrong one.
+    """Sends a port all requests that Ray serves anywhere, without a token and with a wrong one.
 
     Returns:
         None: nobody listens there any more, as an idle worker that Ray has ended meanwhile.
@@ -171,12 +171,12 @@ def _is_answer(said: str) -> bool:
 
 
 def _is_refusal(said: str) -> bool:
-    """Of a stranger's request. A gRPC method that the service does not have, it need not refuse."""
+    """True if the answer refuses a stranger's request; a missing gRPC method need not be refused."""
     return said in ("UNAUTHENTICATED", "UNIMPLEMENTED", "401", "403")
 
 
 def _speaks_grpc(port: Port) -> bool:
-    """gRPC's first words come from the server: HTTP/2 settings."""
+    """True if the port speaks gRPC, whose server sends HTTP/2 settings first."""
     with socket.create_connection((port.host, port.number), SECONDS) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
         return connection.recv(5)[3:5] == b"\4\0"
@@ -212,7 +212,7 @@ def _request(port: Port, request: str, token: str | None) -> str:
 
 @functools.cache
 def all_methods() -> tuple[str, ...]:
-    """Every method of every gRPC service that Ray declares; the object manager's it does not declare to Python."""
+    """Returns every method of the gRPC services that Ray declares to Python (not the object manager's)."""
     from ray.core import generated
 
     modules = (name for _, name, _ in pkgutil.iter_modules(generated.__path__) if name.endswith("_pb2"))
@@ -223,7 +223,7 @@ def all_methods() -> tuple[str, ...]:
 
 
 def table(rows: list[Row]) -> list[str]:
-    """Markdown, a line per kind of port; the numbers of those that are not pinned differ from node to node."""
+    """Returns a Markdown table, a line per kind of port, without port numbers that differ between nodes."""
     binds: dict[Service, set[str]] = {}
     for row in rows:
         binds.setdefault(row.service, set()).add(row.port.binds)

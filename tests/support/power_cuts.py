@@ -29,7 +29,7 @@ COSTS = {"save": 2.0}  # seconds: moments lie between a report and its checkpoin
 
 
 class Moment(NamedTuple):
-    """A copy of what lay on storage and in shared memory."""
+    """A copy of storage and shared memory at one moment."""
 
     number: int
     before: str  # what was about to happen
@@ -39,13 +39,13 @@ class Moment(NamedTuple):
 def in_virtual_time(
     spec: ExperimentSpec, *, resume: bool = False, force: bool = False, take_over: bool = False
 ) -> ExperimentOutcome:
-    """Run the experiment to its end, or go on with it, without a process."""
+    """Runs or resumes the experiment to its end in simulated Ray."""
     with simulated_ray(costs=COSTS):
         return run_experiment(spec, progress=False, resume=resume, force=force, take_over=take_over)
 
 
 def cut_off(spec: ExperimentSpec, epochs: int) -> None:
-    """Run the experiment until its trials have trained so many epochs, all together; the last is told nobody."""
+    """Runs the experiment until its trials have trained so many epochs together; the last is not reported."""
     with simulated_ray(costs=COSTS) as ray:
 
         def trained(_actor: SimulatedActor, method: str, _value: Any) -> None:
@@ -60,7 +60,7 @@ def cut_off(spec: ExperimentSpec, epochs: int) -> None:
 
 @dataclass
 class Film:
-    """An undisturbed run, and every so many moments a copy of its run folder and of its shared memory.
+    """An undisturbed run, with copies of its run folder and shared memory at intervals.
 
     Args:
         raw: its spec.
@@ -77,16 +77,16 @@ class Film:
 
     @property
     def spec(self) -> ExperimentSpec:
-        """As a driver reads it."""
+        """The spec as a driver reads it."""
         return load_spec(self.raw)
 
     @property
     def studies(self) -> list[Path]:
-        """Folders of the studies."""
+        """The folders of the studies."""
         return [self.spec.run_folder / STUDIES / f"{one['kind']}-seed0" for one in self.raw["strategies"]]
 
     def shoot(self) -> ExperimentOutcome:
-        """Run it. The moments: before each answer of a trial's process, and before each commit to the study store."""
+        """Runs it, with moments before each answer of a trial's process, and before each commit to the store."""
 
         def commits(_connection: sqlalchemy.Connection) -> None:
             self._pass("a commit")
@@ -100,12 +100,12 @@ class Film:
             sqlalchemy.event.remove(sqlalchemy.Engine, "commit", commits)
 
     def spread(self, count: int) -> list[Moment]:
-        """So many of the copies, from the first to the last."""
+        """Returns `count` of the copies, spread from the first to the last."""
         assert len(self.moments) >= count
         return [self.moments[place * (len(self.moments) - 1) // (count - 1)] for place in range(count)]
 
     def bring_back(self, moment: Moment) -> ExperimentOutcome | None:
-        """What lay there then is there again; returns what was recorded, None where no study was."""
+        """Restores a moment; returns the recorded study, or None without one."""
         with contextlib.ExitStack() as held:
             for study in self.studies:  # or the run of another test removes what is half there, as abandoned
                 held.callback(SharedMemory(study).close)
@@ -116,7 +116,7 @@ class Film:
         return self.recorded()
 
     def recorded(self, moment: Moment | None = None) -> ExperimentOutcome | None:
-        """Return what the study store holds now, or held at a moment."""
+        """Returns what the study store holds now, or held at a moment."""
         folder = self.spec.run_folder if moment is None else moment.folder / "run"
         store = StudyStore(sqlite_url(folder / Path(self.spec.store_url).name))
         try:
@@ -127,12 +127,12 @@ class Film:
             store.close()
 
     def lose_the_memory(self) -> None:
-        """As if the machine had gone: what was not on storage is lost."""
+        """Deletes the shared memory, as a lost machine does."""
         for study in self.studies:
             shutil.rmtree(memory_of(study))
 
     def saved(self) -> dict[str, float]:
-        """By trial, the epoch of its newest checkpoint whose state is there and whole, in memory or on storage."""
+        """Returns, by trial, the epoch of its newest checkpoint with a whole state in memory or on storage."""
         found: dict[str, float] = {}
         for study in self.studies:
             for folder in study.glob("*/checkpoint_*"):
@@ -144,7 +144,7 @@ class Film:
         return found
 
     def resume(self, *, force: bool = False) -> ExperimentOutcome:
-        """Go on with what lies there; `computed` has every epoch that this trains."""
+        """Resumes from what is there; `computed` gets every epoch that it trains."""
         self.computed.clear()
         advance = LearningCurve.advance
 
@@ -156,7 +156,7 @@ class Film:
             return in_virtual_time(self.spec, resume=True, force=force)
 
     def forget(self) -> None:
-        """Give the shared memory back."""
+        """Releases the shared memory."""
         for study in self.studies:
             SharedMemory(study).remove()
 
@@ -175,7 +175,7 @@ class Film:
 
 
 def _copy(place: Path, kept: Path) -> None:
-    """What goes meanwhile is left out: states are copied and given up behind the study."""
+    """Copies a folder, without files that the study deletes meanwhile."""
     for folder, _, names in os.walk(place):
         target = kept / Path(folder).relative_to(place)
         target.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ DEAD = "http://127.0.0.1:9"  # nothing listens there
 
 
 class Proxy(ThreadingHTTPServer):
-    """Answers every request with `status`, whatever host is asked for, and keeps what it saw.
+    """Answers every request with `status`, for any host, and records it.
 
     Args:
         behind: the local port that CONNECT leads to, whatever host it names; None: it leads nowhere.
@@ -30,7 +30,7 @@ class Proxy(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the proxy."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
@@ -67,18 +67,18 @@ class _Handler(BaseHTTPRequestHandler):
             sink.shutdown(socket.SHUT_WR)
 
     def log_message(self, *_: object) -> None:
-        """No lines on standard error."""
+        """Logs nothing on standard error."""
 
 
 @contextmanager
 def proxy_that_answers(status: int, behind: int | None = None) -> Iterator[Proxy]:
-    """In the block it listens."""
+    """Runs a proxy in the block."""
     with serving(Proxy(status, behind)) as proxy:
         yield proxy
 
 
 def name_proxy(patch: pytest.MonkeyPatch, variable: str, url: str) -> None:
-    """`variable` alone names a proxy."""
+    """Makes `variable` the only one that names a proxy."""
     for name in VARIABLES:
         patch.delenv(name, raising=False)
         patch.delenv(name.upper(), raising=False)

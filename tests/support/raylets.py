@@ -45,7 +45,7 @@ class NodeFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Cable:
-    """Between this machine and a network namespace, in which a node runs; needs the right to make one."""
+    """A cable between this machine and a network namespace in which a node runs."""
 
     name: str  # of the namespace
     here: str  # this machine's address at its end
@@ -53,7 +53,7 @@ class Cable:
 
     @classmethod
     def between(cls, number: int) -> Cable:
-        """Lay it; `number` tells it from others.
+        """Makes a cable; `number` distinguishes it from others.
 
         Raises:
             subprocess.CalledProcessError: that is not permitted.
@@ -72,13 +72,13 @@ class Cable:
         return cable
 
     def cut(self) -> None:
-        """From now on it swallows everything, in both directions, and tells nobody."""
+        """Cuts the cable: it drops everything in both directions, silently."""
         for chain in ("INPUT", "OUTPUT"):
             _do("ip", "netns", "exec", self.name, "iptables", "-I", chain, "!", "-o" if chain == "OUTPUT" else "-i",
                 "lo", "-j", "DROP")  # fmt: skip
 
     def remove(self) -> None:
-        """With the namespace its end goes, and with that the other."""
+        """Removes the cable; it goes with the namespace."""
         _do("ip", "netns", "del", self.name)
 
 
@@ -88,7 +88,7 @@ def _do(*command: str) -> None:
 
 @dataclass
 class RayNode:
-    """One node that runs here."""
+    """A node that runs on this machine."""
 
     name: str
     address: str  # host:port of the head that it is or has joined
@@ -97,22 +97,22 @@ class RayNode:
 
     @property
     def is_open(self) -> bool:
-        """To everybody on this machine."""
+        """True if the node requires no token."""
         return self.access == NO_TOKEN
 
     def processes(self) -> list[psutil.Process]:
-        """All that belong to it: the node's own and its workers'."""
+        """Returns all processes of the node, its workers' included."""
         with suppress(psutil.NoSuchProcess):
             leader = psutil.Process(self.process.pid)
             return [leader, *leader.children(recursive=True)]
         return []
 
     def trials(self) -> int:
-        """Processes there that compute trials now."""
+        """Counts the node's processes that compute trials now."""
         return self.computes(TRIALS)
 
     def computes(self, titles: str | tuple[str, ...]) -> int:
-        """Processes there with titles that begin so."""
+        """Returns the node's processes whose titles begin so."""
         names = []
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
@@ -120,13 +120,13 @@ class RayNode:
         return sum(name.startswith(titles) for name in names)
 
     def signal(self, number: int) -> None:
-        """To every process of the node, the node's own first: SIGKILL is a power cut, SIGSTOP a silent partition."""
+        """Signals every process of the node: SIGKILL is a power cut, SIGSTOP a silent partition."""
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
 
     def kill(self) -> None:
-        """As the power cut does."""
+        """Kills all processes of the node, as a power cut does."""
         self.signal(signal.SIGSTOP)  # first: a raylet that starts a worker meanwhile would leave it behind
         self.signal(signal.SIGKILL)
         self.process.wait()
@@ -153,7 +153,7 @@ class RayNodes:
     _base: int = 0  # the first port of the last node
 
     def start(self, name: str, *, cpus: int, gpus: int, cable: Cable | None = None, **environment: str) -> RayNode:
-        """The head first, then workers; returns when the node says that it runs.
+        """Starts the head first, then workers; returns when the node reports that it runs.
 
         Args:
             gpus: logical ones.
@@ -216,7 +216,7 @@ class RayNodes:
         return node
 
     def stop(self) -> None:
-        """End every node that is left, the head last."""
+        """Ends every node that is left, the head last."""
         for node in reversed(self.nodes):
             left = node.processes()
             node.signal(signal.SIGCONT)
@@ -231,7 +231,7 @@ class RayNodes:
 
 @contextmanager
 def ray_nodes(folder: Path, *, disguised: bool = False, closed: bool = False, **environment: str) -> Iterator[RayNodes]:
-    """A cluster without a node yet; all that are started are stopped at the end."""
+    """Yields a cluster without a node; all nodes that are started are stopped at the end."""
     nodes = RayNodes(folder, environment, disguised, closed=closed)
     try:
         yield nodes
@@ -240,7 +240,7 @@ def ray_nodes(folder: Path, *, disguised: bool = False, closed: bool = False, **
 
 
 def can_disguise() -> bool:
-    """Whether this process may make namespaces."""
+    """True if this process may make namespaces."""
     with suppress(FileNotFoundError):
         trial = ["unshare", "--uts", "--mount", "sh", "-c", OTHER_MACHINE, "sh", "probe", "true"]
         return subprocess.run(trial, capture_output=True, check=False).returncode == 0
@@ -248,7 +248,7 @@ def can_disguise() -> bool:
 
 
 def cables_are_permitted() -> bool:
-    """Whether this process may lay a `Cable`."""
+    """True if this process may make a `Cable`."""
     with suppress(FileNotFoundError, subprocess.CalledProcessError):
         cable = Cable.between(os.getpid())
         try:
@@ -260,7 +260,7 @@ def cables_are_permitted() -> bool:
 
 
 def first_of_free_ports(count: int, above: int = 0) -> int:
-    """The first of `count` consecutive ports that are all free now, below the range for outgoing connections.
+    """Returns the first of `count` consecutive ports that are all free now, below the range for outgoing connections.
 
     Args:
         above: what an earlier call returned; the ports are others.

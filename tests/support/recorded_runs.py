@@ -16,7 +16,7 @@ from tuning.testing.recording import open_study
 
 
 def run_left(folder: Path, *, scores: tuple[float, ...] = (), finished: bool = False, **changed: Any) -> ExperimentSpec:
-    """The run folder of an experiment whose studies each have a trial with these scores; without, one that has failed.
+    """Makes the run folder of an experiment whose studies each have a trial with these scores, or a failed one.
 
     Args:
         folder: its storage.
@@ -31,7 +31,7 @@ def run_left(folder: Path, *, scores: tuple[float, ...] = (), finished: bool = F
 
 
 def record(spec: ExperimentSpec, scores: tuple[float, ...], *, finished: bool = False) -> None:
-    """What `run_left` has in its store."""
+    """Records in a store what `run_left` has there."""
     store = StudyStore(spec.store_url)
     for strategy in spec.strategies:
         _record(open_study_of(store, spec, strategy.name), strategy.name, scores, finished=finished)
@@ -39,7 +39,7 @@ def record(spec: ExperimentSpec, scores: tuple[float, ...], *, finished: bool = 
 
 
 def open_study_of(store: StudyStore, spec: ExperimentSpec, strategy: str) -> StudyWriter:
-    """Open the study of that strategy's first seed."""
+    """Opens the study of that strategy's first seed."""
     return open_study(
         store, experiment=spec.name, digest=spec.digest(), strategy=strategy, kind=strategy, seed=spec.seeds[0],
         spec_yaml=spec.to_yaml(),

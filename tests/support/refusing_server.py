@@ -20,4 +20,4 @@ class RefusingServer(BaseHTTPRequestHandler):
     do_GET = do_POST
 
     def log_message(self, format: str, *args: object) -> None:
-        """No lines on standard error."""
+        """Logs nothing on standard error."""

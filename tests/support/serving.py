@@ -14,7 +14,7 @@ POLL = 0.01  # seconds after which a server sees that it is to end
 
 @contextmanager
 def serving(server: Server) -> Iterator[Server]:
-    """In the block `server` answers, in a thread of its own; it is closed at the end."""
+    """Serves `server` in a thread in the block, and closes it at the end."""
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(POLL,), daemon=True)
         thread.start()

@@ -16,14 +16,14 @@ NOBODY = 65534
 
 
 def needs_root() -> None:
-    """Skip the test where this process may not become another account."""
+    """Skips the test if this process may not become another account."""
     if os.getuid() != 0:
         pytest.skip("only root can act as another account")
 
 
 @contextmanager
 def stranger(act: Callable[[], object]) -> Iterator[int]:
-    """In the block a process of `NOBODY` runs, which has done `act`; its id. It is killed at the end."""
+    """Runs a process of `NOBODY` in the block, which has done `act`; yields its id."""
     needs_root()
     ready, done = os.pipe()
     pid = os.fork()
@@ -49,7 +49,7 @@ def stranger(act: Callable[[], object]) -> Iterator[int]:
 
 @contextmanager
 def listening_stranger(host: str = "127.0.0.1") -> Iterator[int]:
-    """In the block `NOBODY` listens on a port of `host` and says nothing; the port."""
+    """Lets `NOBODY` listen on a port of `host` in the block, silently; yields the port."""
     with socket.socket() as found:
         found.bind((host, 0))
         port = int(found.getsockname()[1])
@@ -67,7 +67,7 @@ def listening_stranger(host: str = "127.0.0.1") -> Iterator[int]:
 
 @contextmanager
 def running_stranger(*command: str) -> Iterator[int]:
-    """In the block a process of `NOBODY` runs whose command line is `command`, whatever that says; its id."""
+    """Runs a process of `NOBODY` with the command line `command` in the block; yields its id."""
     found, told = os.pipe()
 
     def run() -> None:
