@@ -1,4 +1,4 @@
-"""Whole studies over a space with branches, in virtual time: what is trained, cut, resumed, told and drawn."""
+"""Whole studies over a space with branches, in virtual time: what is trained, cut, resumed, shown and drawn."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def test_every_strategy_trains_with_what_the_function_returns(tmp_path: Path, ki
         for report in trial.reports:
             values = trial.proposed(report.epoch)
             assert SPACE.contains(values)
-            told = {name: value for name, value in report.params.items() if name != "model.seconds_per_epoch"}
+            message = {name: value for name, value in report.params.items() if name != "model.seconds_per_epoch"}
             returned = SPACE.returned(values)
             changed = {"weight_decay"} & values.keys()
             asked = {f"suggested.{name}" if name in changed else name: value for name, value in values.items()}
-            assert told == {**returned, **asked}
+            assert message == {**returned, **asked}
 
 
 def test_a_grid_is_every_leaf_of_the_tree(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_study_that_is_killed_and_resumed_ends_as_an_undisturbed_one(tmp_path:
     assert history(resumed) == history(whole)
 
 
-# What is told of trials that have different names
+# What is shown of trials that have different names
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +152,8 @@ def test_every_command_tells_of_them(
         assert main([command[0], folder, *command[1:]]) == 0
     capsys.readouterr()
     assert main(["results", folder, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    (study,) = (one for one in told["studies"] if one["strategy"] == "random")
+    message = json.loads(capsys.readouterr().out)
+    (study,) = (one for one in message["studies"] if one["strategy"] == "random")
     assert [trial["params"] for trial in study["trials"]] == [dict(t.params) for t in outcome.study("random", 0).trials]
     with (tmp_path / "tables/trials.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -181,7 +181,7 @@ def test_what_is_printed_to_copy_names_the_function(searched: tuple[ExperimentSp
     assert best is not None
     assert best.best is not None
     assert best.best.chosen is not None
-    told = yaml.safe_load(best_configuration(compare(outcome)))
-    assert told["hp_space"] == "tests.support.own_spaces:conditional"
-    assert SPACE.contains(told["fixed"])
-    assert SPACE.returned(told["fixed"])["learning_rate"] == best.best.chosen.params["learning_rate"]
+    message = yaml.safe_load(best_configuration(compare(outcome)))
+    assert message["hp_space"] == "tests.support.own_spaces:conditional"
+    assert SPACE.contains(message["fixed"])
+    assert SPACE.returned(message["fixed"])["learning_rate"] == best.best.chosen.params["learning_rate"]

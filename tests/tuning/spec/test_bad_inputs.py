@@ -30,7 +30,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def mistakes(*overrides: str, **fields: Any) -> list[str]:
-    """What is told about GOOD with these top-level fields (None: taken out) and overrides."""
+    """The mistakes in GOOD with these top-level fields (None: left out) and overrides."""
     raw = {k: v for k, v in {**copy.deepcopy(dict(GOOD)), **fields}.items() if v is not None}
     with pytest.raises(SpecError) as caught:
         load_spec(raw, overrides)
@@ -41,7 +41,7 @@ def test_the_spec_that_all_cases_start_from_is_right() -> None:
     assert load_spec(GOOD).name == "mine"
 
 
-# One row per kind of mistake: what to change; then the whole path and a part of the rule that must be told.
+# One row per kind of mistake: what to change; then the whole path and a part of the rule that must be reported.
 KINDS: dict[str, tuple[str, str, str]] = {
     "unknown task": ("task=revews", "task", "did you mean reviews?"),
     "unknown top-level key": ("epochz=2", "epochz", "did you mean epochs?"),
@@ -225,8 +225,8 @@ KINDS: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize(("changes", "path", "rule"), KINDS.values(), ids=KINDS)
 def test_a_mistake_is_told_with_its_path_and_its_rule(changes: str, path: str, rule: str) -> None:
-    told = mistakes(*_split(changes))
-    assert any(line.startswith(f"{path}: ") and rule in line for line in told), told
+    message = mistakes(*_split(changes))
+    assert any(line.startswith(f"{path}: ") and rule in line for line in message), message
 
 
 def _split(changes: str) -> list[str]:
@@ -240,7 +240,7 @@ def test_a_required_key_that_is_missing_is_told(field: str) -> None:
 
 
 def test_many_mistakes_are_told_at_once_each_once() -> None:
-    told = mistakes(
+    message = mistakes(
         "task=revews",
         "epochz=2",
         "fixed.weigth_decay=0",
@@ -251,7 +251,7 @@ def test_many_mistakes_are_told_at_once_each_once() -> None:
         "wandb.mode=online",
         name="a b",
     )
-    assert sorted(line.split(":")[0] for line in told) == [
+    assert sorted(line.split(":")[0] for line in message) == [
         "cluster.cpus_per_trial",
         "epochz",
         "fixed.weigth_decay",
@@ -265,13 +265,13 @@ def test_many_mistakes_are_told_at_once_each_once() -> None:
 
 
 def test_a_wrong_strategy_does_not_shift_the_paths_of_the_others() -> None:
-    told = mistakes("strategies.0.kind=gird", "strategies.2.perturb_every_epochs=1.5")
-    assert [line.split(":")[0] for line in told] == ["strategies.0.kind", "strategies.2.perturb_every_epochs"]
+    message = mistakes("strategies.0.kind=gird", "strategies.2.perturb_every_epochs=1.5")
+    assert [line.split(":")[0] for line in message] == ["strategies.0.kind", "strategies.2.perturb_every_epochs"]
 
 
 def test_wrong_entries_of_a_space_are_not_told_a_second_time_as_nothing_to_search() -> None:
-    told = mistakes(space={"learning_rate": {"choice": []}})
-    assert [line.split(":")[0] for line in told] == ["space.learning_rate.choice"]
+    message = mistakes(space={"learning_rate": {"choice": []}})
+    assert [line.split(":")[0] for line in message] == ["space.learning_rate.choice"]
 
 
 def test_a_password_is_not_repeated_in_the_message() -> None:
@@ -311,13 +311,13 @@ def test_a_place_for_tokenised_data_that_cannot_be_used_is_told(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "file" / "cache"))
-    (told,) = mistakes()
-    assert told.startswith("TUNEFLEET_CACHE:")
-    assert "is a file, not a folder; set TUNEFLEET_CACHE to a folder of yours" in told
+    (message,) = mistakes()
+    assert message.startswith("TUNEFLEET_CACHE:")
+    assert "is a file, not a folder; set TUNEFLEET_CACHE to a folder of yours" in message
     monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path))
     monkeypatch.setenv("TUNEFLEET_CACHE_GB", "20GB")
-    (told,) = mistakes()
-    assert told.startswith("TUNEFLEET_CACHE_GB: '20GB': must be a number of gigabytes above 0")
+    (message,) = mistakes()
+    assert message.startswith("TUNEFLEET_CACHE_GB: '20GB': must be a number of gigabytes above 0")
     load_spec(GOOD, ["cluster.address=head:6379"])  # its nodes have their own environment
 
 

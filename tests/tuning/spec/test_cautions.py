@@ -38,8 +38,8 @@ def spec(*overrides: str, **fields: Any) -> ExperimentSpec:
 def refused(*overrides: str, **fields: Any) -> str:
     with pytest.raises(SpecError) as caught:
         spec(*overrides, **fields)
-    (told,) = caught.value.mistakes
-    return str(told)
+    (message,) = caught.value.mistakes
+    return str(message)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def refused(*overrides: str, **fields: Any) -> str:
 def test_a_metric_the_wrong_way_round_is_refused_with_the_right_one(
     trainable: str, metric: str, wrong: str, right: str
 ) -> None:
-    told = refused(f"trainable={trainable}", f"objective={{metric: {metric}, mode: {wrong}}}")
-    assert told.startswith(f"objective.mode: '{wrong}': the best {metric} is the ")
-    assert told.endswith(f"so the worst trial would be chosen; write mode: {right}")
+    message = refused(f"trainable={trainable}", f"objective={{metric: {metric}, mode: {wrong}}}")
+    assert message.startswith(f"objective.mode: '{wrong}': the best {metric} is the ")
+    assert message.endswith(f"so the worst trial would be chosen; write mode: {right}")
 
 
 def test_the_metrics_of_a_trainable_of_ones_own_are_told_of_and_not_refused() -> None:
@@ -70,8 +70,8 @@ def test_the_metrics_of_a_trainable_of_ones_own_are_told_of_and_not_refused() ->
 
 
 def test_a_warmup_as_long_as_the_run_is_refused_with_the_number_of_its_steps() -> None:
-    told = refused("fixed.warmup_steps=100000", "data.subset.train=112", "epochs=1", strategies="grid")
-    assert told.startswith(
+    message = refused("fixed.warmup_steps=100000", "data.subset.train=112", "epochs=1", strategies="grid")
+    assert message.startswith(
         "fixed.warmup_steps: 100000: a trial has at most 7 optimizer steps (at most 112 rows, 1 epochs, "
         "batches of 16), so the learning rate never reaches its peak"
     )
@@ -93,8 +93,10 @@ def test_of_local_files_the_rows_are_counted_for_it(kind: str) -> None:
     else:
         file.write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in rows))
     own = ["task=text_classification", f"data={{path: {file}, text: text, label: label}}", "epochs=1"]
-    told = refused(*own, "fixed.warmup_steps=100", strategies="grid", space={"learning_rate": {"choice": [1e-4, 1e-3]}})
-    assert told.startswith("fixed.warmup_steps: 100: a trial has at most 2")
+    message = refused(
+        *own, "fixed.warmup_steps=100", strategies="grid", space={"learning_rate": {"choice": [1e-4, 1e-3]}}
+    )
+    assert message.startswith("fixed.warmup_steps: 100: a trial has at most 2")
     assert spec(*own, "fixed.warmup_steps=10", strategies="grid").data.subset.train is None
 
 
@@ -120,9 +122,9 @@ def test_a_warmup_that_only_the_rows_themselves_show_to_be_endless_is_refused_by
 def test_a_searched_warmup_is_refused_where_no_trial_can_end_it_and_told_where_some_cannot() -> None:
     rows = ["data.subset.train=640"]  # 4 epochs in batches of 16 or 32: 160 or 80 steps
     assert refused(*rows, "space.warmup_steps={int: [160, 500]}").startswith("space.warmup_steps: 160: ")
-    (told,) = cautions(spec(*rows, "space.warmup_steps={int: [0, 100]}"))
-    assert told.startswith("space.warmup_steps: with 100 steps the learning rate may never reach its peak")
-    assert "the shortest trial has 80" in told
+    (message,) = cautions(spec(*rows, "space.warmup_steps={int: [0, 100]}"))
+    assert message.startswith("space.warmup_steps: with 100 steps the learning rate may never reach its peak")
+    assert "the shortest trial has 80" in message
     assert cautions(spec(*rows, "space.warmup_steps={int: [0, 79]}")) == []
 
 
@@ -146,9 +148,9 @@ def test_a_learning_rate_that_only_rises_is_refused() -> None:
     ],
 )
 def test_values_with_which_nothing_is_learned_are_told_with_the_usual_ones(given: str, where: str) -> None:
-    (told,) = cautions(spec(given))
-    assert told.startswith(f"{where}: no value is below ")
-    assert told.endswith(" is usual")
+    (message,) = cautions(spec(given))
+    assert message.startswith(f"{where}: no value is below ")
+    assert message.endswith(" is usual")
     assert cautions(spec(given, "trainable=learning_curve")) == []
 
 
@@ -156,7 +158,7 @@ def test_a_good_spec_and_every_preset_have_nothing_to_be_told_of() -> None:
     from tuning.spec.file import presets
 
     assert cautions(spec()) == []
-    assert {name: told for name in presets() if (told := _cautions_of(name))} == {}
+    assert {name: message for name in presets() if (message := _cautions_of(name))} == {}
 
 
 def _cautions_of(preset: str) -> list[str]:
@@ -168,24 +170,24 @@ def _cautions_of(preset: str) -> list[str]:
 
 def test_more_trials_than_a_space_has_configurations_are_told_for_each_strategy() -> None:
     six = [{"kind": "random", "trials": 6}, {"kind": "hyperopt", "trials": 6}, {"kind": "pbt", "population": 6}, "grid"]
-    told = cautions(spec(space=CHOICES, strategies=six))
-    assert [line.partition(":")[0] for line in told] == ["random", "hyperopt", "pbt"]
-    for line in told[:2]:
+    message = cautions(spec(space=CHOICES, strategies=six))
+    assert [line.partition(":")[0] for line in message] == ["random", "hyperopt", "pbt"]
+    for line in message[:2]:
         assert "its space has 2 configurations, so it ends after 2 of 6 trials" in line
-    assert "at least 4 begin with values that another has had" in told[-1]
+    assert "at least 4 begin with values that another has had" in message[-1]
 
 
 def test_a_model_that_never_proposes_is_told_with_the_strategies_that_have_the_same_points() -> None:
     three = [{"kind": "random", "trials": 3}, {"kind": "hyperopt_asha", "trials": 3}]
-    (told,) = cautions(spec(strategies=three))
-    assert told == (
+    (message,) = cautions(spec(strategies=three))
+    assert message == (
         "hyperopt_asha: all of its 3 trials are drawn at random before its model proposes any, by design the same "
         "points as the first of random; raise its trials well above 3"
     )
     assert cautions(spec(strategies=[three[0], {"kind": "hyperopt_asha", "trials": 8}])) == []
     other = {"kind": "random", "trials": 3, "space": {"weight_decay": {"uniform": [0, 0.1]}}}
-    (told,) = cautions(spec(strategies=[other, three[1]]))
-    assert "the same points" not in told
+    (message,) = cautions(spec(strategies=[other, three[1]]))
+    assert "the same points" not in message
 
 
 def test_the_plan_names_trials_and_epochs_of_each_strategy_and_the_points_of_a_grid() -> None:
@@ -216,6 +218,8 @@ def test_trials_at_a_time_are_those_of_this_machine_and_of_a_cluster_nothing_is_
 def test_validate_shows_the_plan_and_what_to_think_of(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.yaml").write_text(spec(strategies=[{"kind": "random", "trials": 6}], space=CHOICES).to_yaml())
     assert main(["validate", "mine.yaml"]) == 0
-    told = capsys.readouterr().out
-    assert "    random: 2 trials, 8 epochs\n" in told
-    assert "  note: random: its space has 2 configurations, so it ends after 2 of 6 trials; widen the space\n" in told
+    message = capsys.readouterr().out
+    assert "    random: 2 trials, 8 epochs\n" in message
+    assert (
+        "  note: random: its space has 2 configurations, so it ends after 2 of 6 trials; widen the space\n" in message
+    )

@@ -1,4 +1,4 @@
-"""Spec files that no spec is: endless, nested, full of aliases, with tags that do not fit. Each is told as such."""
+"""Files that are no spec are refused by name: endless, nested, full of aliases, with tags that do not fit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bomb(levels: int = 9, width: int = 9) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (f"a: {'[' * 5000}{']' * 5000}", f"nests deeper than {MAX_DEPTH} levels"),
         (f"a: {'[' * 100}{']' * 100}", f"nests deeper than {MAX_DEPTH} levels"),
@@ -40,12 +40,12 @@ def bomb(levels: int = 9, width: int = 9) -> str:
         ("a: !!python/object/apply:os.system [id]", "could not determine a constructor"),
     ],
 )
-def test_what_yaml_allows_and_no_spec_is_is_told_with_its_rule(tmp_path: Path, text: str, told: str) -> None:
+def test_what_yaml_allows_and_no_spec_is_is_told_with_its_rule(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "hostile.yaml"
     file.write_text(text)
     with pytest.raises(SpecError) as caught:
         read_source(file)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert len(str(caught.value)) < 400
 
 

@@ -1,4 +1,4 @@
-"""A model that cannot be trained, or not with such long texts, is a mistake of the spec: told before Ray starts."""
+"""A model that cannot be trained, or not with such long texts, is a mistake of the spec, reported before Ray starts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_what_a_models_folder_lacks_is_told_with_all_other_mistakes(
     (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:-8])
     with pytest.raises(SpecError) as caught:
         load_spec(places_fields(tmp_path, tiny_data, model, epochs=0))
-    told = str(caught.value)
-    assert [part for part in ("epochs: ", "is cut off: holds", "has no tokenizer") if part not in told] == []
+    message = str(caught.value)
+    assert [part for part in ("epochs: ", "is cut off: holds", "has no tokenizer") if part not in message] == []
 
 
 def test_validate_tells_it_on_the_command_line(
@@ -41,9 +41,9 @@ def test_validate_tells_it_on_the_command_line(
     (model / "config.json").write_text("{")
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(places_fields(tmp_path, tiny_data, model)))
     assert main(["validate", str(tmp_path / "mine.yaml")]) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert f"{model / 'config.json'}': is empty or cut off" in told
-    assert "fetch it again" in told
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"{model / 'config.json'}': is empty or cut off" in message
+    assert "fetch it again" in message
 
 
 def test_a_text_may_be_as_long_as_the_model_has_positions_for_it(tiny_data: Path, tmp_path: Path) -> None:

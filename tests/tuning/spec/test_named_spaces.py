@@ -1,4 +1,4 @@
-"""A space that a spec names: reading the spec imports nothing; what is wrong with the space is told before a run."""
+"""A space that a spec names: reading the spec imports nothing; mistakes in the space are reported before a run."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ def test_a_shipped_function_is_a_space(tmp_path: Path) -> None:
 def test_a_name_that_leads_nowhere_is_told_when_the_spec_is_read(space: str, words: str) -> None:
     with pytest.raises(SpecError) as caught:
         spec_of(space)
-    (told,) = caught.value.mistakes
-    assert told.path == "space"
-    assert words in str(told)
+    (message,) = caught.value.mistakes
+    assert message.path == "space"
+    assert words in str(message)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_a_name_that_leads_nowhere_is_told_when_the_spec_is_read(space: str, wor
 def test_what_is_wrong_with_the_space_is_told_before_a_run(
     space: Any, changed: dict[str, Any], path: str, words: str
 ) -> None:
-    (told,) = refusals(space, **changed)
-    assert told.path == path
-    assert words in str(told)
+    (message,) = refusals(space, **changed)
+    assert message.path == path
+    assert words in str(message)
 
 
 def test_hyperopt_takes_a_function_whose_names_depend_on_nothing() -> None:
@@ -146,11 +146,11 @@ def test_pbt_holds_the_names_of_a_function_that_may_not_change_and_says_which(
     file = tmp_path / "spec.yaml"
     file.write_text(spec.to_yaml())
     assert main(["validate", str(file)]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "pbt: 2 trials, 8 epochs: optim, layers, width0, momentum, width1 drawn once, then inherited" in told
+    message = " ".join(capsys.readouterr().out.split())
+    assert "pbt: 2 trials, 8 epochs: optim, layers, width0, momentum, width1 drawn once, then inherited" in message
 
 
 def test_pbt_without_a_name_that_may_change_says_where_to_list_one() -> None:
-    (told,) = refusals(f"{SPACES}:widths", strategies=[{"kind": "pbt", "population": 2}])
-    assert "names of your own that may change stand under in_flight" in str(told)
+    (message,) = refusals(f"{SPACES}:widths", strategies=[{"kind": "pbt", "population": 2}])
+    assert "names of your own that may change stand under in_flight" in str(message)
     require_runnable(spec_of(f"{SPACES}:widths", strategies=[{"kind": "pbt", "population": 2}], in_flight=["width"]))

@@ -88,9 +88,9 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_run_folder_on_a_network_disk_needs_its_store_elsewhere(
     served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SpecError) as told:
+    with pytest.raises(SpecError) as message:
         load_spec(GOOD, [f"cluster.storage={served}"])
-    (mistake,) = map(str, told.value.mistakes)
+    (mistake,) = map(str, message.value.mistakes)
     assert mistake.startswith("cluster.storage: ")
     assert f"the study store in {served}/mine lies on a network disk (nfs4, mounted at {served})" in mistake
     assert "store=sqlite:////" in mistake

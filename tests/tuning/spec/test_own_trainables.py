@@ -76,23 +76,23 @@ def test_a_trainer_of_ones_own_needs_no_task_no_data_no_model_and_no_objective(m
 
 def test_a_function_or_class_must_say_what_it_is_searched_for_unless_a_task_does(module: str) -> None:
     for name in ("train", "Mine"):
-        (told,) = mistakes_of(f"{module}:{name}")
-        assert told.startswith(f"objective: is missing: nobody knows here what {module}:{name} reports")
+        (message,) = mistakes_of(f"{module}:{name}")
+        assert message.startswith(f"objective: is missing: nobody knows here what {module}:{name} reports")
         assert mistakes_of(f"{module}:{name}", objective={"metric": "score", "mode": "max"}) == []
         assert mistakes_of(f"{module}:{name}", task="reviews", data={"path": "anywhere"}, model="mine") == []
 
 
 def test_what_a_trainer_of_ones_own_would_not_read_is_refused_by_its_name(module: str) -> None:
     given = {"task": "reviews", "data": {"path": "x"}, "model": "mine", "precision": "bf16", "compile": True}
-    told = mistakes_of(f"{module}:make_trainer", **given)
-    assert [line.partition(":")[0] for line in told] == ["task", "data", "model", "compile", "precision"]
-    assert "is given the params alone, so nothing would read it; remove it" in told[0]
+    message = mistakes_of(f"{module}:make_trainer", **given)
+    assert [line.partition(":")[0] for line in message] == ["task", "data", "model", "compile", "precision"]
+    assert "is given the params alone, so nothing would read it; remove it" in message[0]
 
 
 def test_names_of_training_arguments_keep_their_types_and_ranges_and_others_are_free(module: str) -> None:
     wrong = {"learning_rate": 2, "per_device_train_batch_size": {"uniform": [8, 16]}, "margin": 9}
-    told = mistakes_of(f"{module}:make_trainer", space={**wrong, "x": {"choice": [1, "two", True]}})
-    assert [line.partition(":")[0] for line in told] == [
+    message = mistakes_of(f"{module}:make_trainer", space={**wrong, "x": {"choice": [1, "two", True]}})
+    assert [line.partition(":")[0] for line in message] == [
         "space.learning_rate",
         "space.per_device_train_batch_size.uniform",
     ]
@@ -104,8 +104,8 @@ def test_names_of_training_arguments_keep_their_types_and_ranges_and_others_are_
 
 def test_pbt_changes_a_name_of_ones_own_only_where_the_spec_says_that_it_may(module: str) -> None:
     name = f"{module}:make_trainer"
-    (told,) = mistakes_of(name, strategies=[PBT])
-    assert told == (
+    (message,) = mistakes_of(name, strategies=[PBT])
+    assert message == (
         "space.margin: pbt: margin cannot change in the middle of a trial: the spec does not list it under in_flight "
         "(do so if a trial may go on with another value); add mutate: false (drawn once, then inherited with the "
         "donor's weights), or fix it"
@@ -120,9 +120,9 @@ def test_pbt_refuses_by_name_what_cannot_change_in_flight(name: str) -> None:
     values = {"optim": ["sgd", "adafactor"], "num_train_epochs": [2, 4]}.get(name, [64, 128])
     with pytest.raises(SpecError) as caught:
         load_spec({**GOOD, "space": {name: {"choice": values}}, "strategies": [PBT]})
-    (told,) = caught.value.mistakes
-    assert told.path == f"space.{name}"
-    assert "mutate: false" in told.next_step
+    (message,) = caught.value.mistakes
+    assert message.path == f"space.{name}"
+    assert "mutate: false" in message.next_step
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_a_name_that_in_flight_cannot_mean_is_told(trainable: str, names: list[s
     task = {"task": "reviews"} if trainable == "finetune" else {}
     with pytest.raises(SpecError) as caught:
         own(trainable, in_flight=names, space=space, **task)
-    (told,) = caught.value.mistakes
-    assert told.path == "in_flight.0"
-    assert rule in str(told)
+    (message,) = caught.value.mistakes
+    assert message.path == "in_flight.0"
+    assert rule in str(message)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_validate_says_what_it_is(module: str, name: str, kind: str, capsys: pyt
     spec = own(f"{module}:{name}", objective={"metric": "loss", "mode": "min"})
     Path("mine.yaml").write_text(dump(spec.plain()))
     assert main(["validate", "mine.yaml"]) == 0
-    told = capsys.readouterr().out
-    assert f"  {module}:{name} ({kind}); loss, lower is better; 4 epochs per trial; seed 0" in told
-    assert "minilm" not in told
-    assert "data:" not in told
+    message = capsys.readouterr().out
+    assert f"  {module}:{name} ({kind}); loss, lower is better; 4 epochs per trial; seed 0" in message
+    assert "minilm" not in message
+    assert "data:" not in message
 
 
 def test_an_object_that_was_passed_from_python_is_called_as_it_was_called_there() -> None:

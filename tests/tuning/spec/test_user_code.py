@@ -1,4 +1,4 @@
-"""A trainable of one's own: what is wrong with it is told before anything starts. And a model that cannot be had."""
+"""Mistakes in a user's own trainable are reported before anything starts; so is a model that cannot be fetched."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def refused(trainable: str) -> str:
     with pytest.raises(SpecError) as caught:
         require_runnable(load_spec(copy.deepcopy(dict(GOOD)), [f"trainable={trainable}"]))
-    (told,) = caught.value.mistakes
-    assert told.path == "trainable"
-    return str(told)
+    (message,) = caught.value.mistakes
+    assert message.path == "trainable"
+    return str(message)
 
 
 def test_a_misspelt_function_is_told_with_the_nearest_one_without_running_the_module(own: Any) -> None:
     module = own("raise SystemExit('this is run')\n" + TRAIN)
-    told = refused(f"{module}:trian")
-    assert f"{module}.py has no trian; did you mean train?" in told
+    message = refused(f"{module}:trian")
+    assert f"{module}.py has no trian; did you mean train?" in message
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("def train(:\n", "is no Python: invalid syntax, line 1"),
         (
@@ -71,10 +71,12 @@ def test_a_misspelt_function_is_told_with_the_nearest_one_without_running_the_mo
         ("from math import *\n", "has no train; did you mean tan?"),
     ],
 )
-def test_what_is_wrong_with_a_module_is_told_without_advice_about_where_it_lies(own: Any, text: str, told: str) -> None:
+def test_what_is_wrong_with_a_module_is_told_without_advice_about_where_it_lies(
+    own: Any, text: str, message: str
+) -> None:
     module = own(text)
     said = refused(f"{module}:train")
-    assert told.format(module=module) in said
+    assert message.format(module=module) in said
     assert "PYTHONPATH" not in said
 
 
@@ -143,10 +145,10 @@ def offline(variable: str, value: str, *overrides: str) -> list[str]:
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_a_hub_model_that_is_not_cached_is_refused_where_nothing_may_be_fetched(own: Any, variable: str) -> None:
-    (told,) = offline(variable, "1")
-    assert told.startswith("model: 'some-org/no-such-model': is no folder here, and not whole in the Hub's cache ")
+    (message,) = offline(variable, "1")
+    assert message.startswith("model: 'some-org/no-such-model': is no folder here, and not whole in the Hub's cache ")
     step = f"unset {variable}, point HF_HOME to a cache that holds it, or name a local folder"
-    assert told.endswith(f"which {variable} keeps to; {step}")
+    assert message.endswith(f"which {variable} keeps to; {step}")
     assert "revision abc" in offline(variable, "true", "revision=abc")[0]
 
 

@@ -67,9 +67,9 @@ def test_the_commands_tell_it_before_ray_starts(
 ) -> None:
     install(tmp_path, "ray", "2.54.1", monkeypatch)
     assert main([command, "quickstart"]) == 2
-    told = capsys.readouterr().err
-    assert "ray: '2.54.1': is installed" in told
-    assert str(supported()["ray"]) in told
+    message = capsys.readouterr().err
+    assert "ray: '2.54.1': is installed" in message
+    assert str(supported()["ray"]) in message
     assert not (tmp_path / "runs").exists()
 
 

@@ -33,11 +33,11 @@ def spec(*overrides: str, **fields: Any) -> ExperimentSpec:
 
 
 def mistake(*overrides: str, **fields: Any) -> str:
-    """The only one that is told."""
+    """The only mistake that is reported."""
     with pytest.raises(SpecError) as caught:
         spec(*overrides, **fields)
-    (told,) = caught.value.mistakes
-    return str(told)
+    (message,) = caught.value.mistakes
+    return str(message)
 
 
 def test_one_column_one_strategy_and_one_metric_need_no_brackets() -> None:
@@ -101,9 +101,9 @@ FORMS: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("given", "told"), FORMS.values(), ids=FORMS)
-def test_a_value_of_the_wrong_form_is_told_with_the_right_one(given: str, told: str) -> None:
-    assert told in mistake(given)
+@pytest.mark.parametrize(("given", "message"), FORMS.values(), ids=FORMS)
+def test_a_value_of_the_wrong_form_is_told_with_the_right_one(given: str, message: str) -> None:
+    assert message in mistake(given)
 
 
 def test_the_same_form_is_told_for_a_yaml_file() -> None:
@@ -128,7 +128,7 @@ def test_the_largest_seed_is_taken_and_its_sum_with_a_search_seed_is_refused() -
 
 
 @pytest.mark.parametrize(
-    ("task", "told"),
+    ("task", "message"),
     [
         ("token_classification", "is not supported; known kinds are"),
         ("token-classification", "is not supported; known kinds are"),
@@ -142,9 +142,9 @@ def test_the_largest_seed_is_taken_and_its_sum_with_a_search_seed_is_refused() -
         ("revews", "did you mean reviews?"),
     ],
 )
-def test_a_kind_of_task_that_there_is_not_is_not_taken_for_a_slip_of_the_pen(task: str, told: str) -> None:
-    assert told in mistake(f"task={task}")
-    assert ("did you mean" in told) is ("did you mean" in mistake(f"task={task}"))
+def test_a_kind_of_task_that_there_is_not_is_not_taken_for_a_slip_of_the_pen(task: str, message: str) -> None:
+    assert message in mistake(f"task={task}")
+    assert ("did you mean" in message) is ("did you mean" in mistake(f"task={task}"))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_other_words_for_a_hyperparameter_are_understood(word: str, name: str) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ("tpe", "hyperopt has TPE"),
         ("optuna", "hyperopt has TPE"),
@@ -182,12 +182,12 @@ def test_other_words_for_a_hyperparameter_are_understood(word: str, name: str) -
         ("gird", "did you mean grid?"),
     ],
 )
-def test_strategies_by_the_names_of_other_libraries_are_told_what_there_is(kind: str, told: str) -> None:
-    assert told in mistake(f"strategies.0={{kind: {kind}}}")
+def test_strategies_by_the_names_of_other_libraries_are_told_what_there_is(kind: str, message: str) -> None:
+    assert message in mistake(f"strategies.0={{kind: {kind}}}")
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
         ("trials=3", "write strategies.N.trials"),
         ("population=3", "write strategies.N.population"),
@@ -211,10 +211,10 @@ def test_strategies_by_the_names_of_other_libraries_are_told_what_there_is(kind:
         ("epochz=3", "did you mean epochs?"),
     ],
 )
-def test_a_key_in_the_wrong_place_is_told_where_it_belongs(key: str, told: str) -> None:
+def test_a_key_in_the_wrong_place_is_told_where_it_belongs(key: str, message: str) -> None:
     said = mistake(key)
     assert said.startswith(f"{key.partition('=')[0]}: unknown key; ")
-    assert told in said
+    assert message in said
 
 
 def test_a_file_that_is_not_there_is_told_with_the_folder_that_was_looked_in(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def asha(**fields: Any) -> Strategy:
 
 
 def tell(scheduler: Any, trial: str, epoch: float, score: float) -> str:
-    """A trial's first report; what the scheduler decides."""
+    """Returns what the scheduler decides on a trial's first report."""
     scheduler.on_trial_add(None, known := known_to_tune(trial))
     return str(scheduler.on_trial_result(None, known, {"epoch": epoch, "metrics/accuracy": score}))
 
@@ -52,11 +52,11 @@ def test_a_report_a_rounding_before_a_rung_is_at_it() -> None:
     trials = [known_to_tune(name) for name in ("better", "worse")]
     for trial in trials:
         scheduler.on_trial_add(None, trial)
-    told = [
+    decisions = [
         scheduler.on_trial_result(None, trial, {"epoch": 0.333333, "metrics/accuracy": score})
         for trial, score in zip(trials, (0.9, 0.1), strict=True)
     ]
-    assert told == ["CONTINUE", "STOP"]
+    assert decisions == ["CONTINUE", "STOP"]
 
 
 def test_a_stop_that_was_decided_and_not_done_is_decided_again_after_a_restart() -> None:
@@ -66,17 +66,17 @@ def test_a_stop_that_was_decided_and_not_done_is_decided_again_after_a_restart()
     for trial in (better, worse):
         scheduler.on_trial_add(None, trial)
 
-    def told(trial: SimpleNamespace, epoch: float, score: float) -> str:
+    def decide(trial: SimpleNamespace, epoch: float, score: float) -> str:
         return str(scheduler.on_trial_result(None, trial, {"epoch": epoch, "metrics/accuracy": score}))
 
-    assert [told(better, 1.0, 0.9), told(worse, 1.0, 0.9)] == ["CONTINUE", "CONTINUE"]
-    assert [told(better, 2.0, 0.9), told(worse, 2.0, 0.1)] == ["CONTINUE", "STOP"]
+    assert [decide(better, 1.0, 0.9), decide(worse, 1.0, 0.9)] == ["CONTINUE", "CONTINUE"]
+    assert [decide(better, 2.0, 0.9), decide(worse, 2.0, 0.1)] == ["CONTINUE", "STOP"]
     restored = known_to_tune("worse", saved=1.0)
     scheduler.on_trial_add(None, restored)
-    assert told(restored, 2.0, 0.1) == "STOP"
+    assert decide(restored, 2.0, 0.1) == "STOP"
     scheduler.on_trial_add(None, known_to_tune("better", saved=2.0))  # passed for good: others are measured by it
     scheduler.on_trial_add(None, another := known_to_tune("another"))
-    assert [told(another, 1.0, 0.9), told(another, 2.0, 0.4)] == ["CONTINUE", "STOP"]
+    assert [decide(another, 1.0, 0.9), decide(another, 2.0, 0.4)] == ["CONTINUE", "STOP"]
 
 
 def test_the_rungs_come_back_with_the_searcher(tmp_path: Path) -> None:

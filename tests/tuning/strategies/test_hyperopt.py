@@ -20,7 +20,7 @@ MOST_FAILURES = 0.45  # of what TPE proposes; 0.84 where failed trials are forgo
 
 
 def modelled(space: Space = SPACE, seed: int = 0, **fields: Any) -> Any:
-    """A searcher."""
+    """A fresh TPE searcher."""
     return make("hyperopt", **fields).plan(space, OBJECTIVE, EPOCHS, seed).searcher
 
 

@@ -52,7 +52,7 @@ def four_over_four(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyOutco
 
 
 def at(study: StudyOutcome, epoch: float) -> dict[str, Report]:
-    """By trial what it has reported of that epoch."""
+    """The reports of that epoch by trial."""
     return {trial.id: report for trial in study.trials for report in trial.reports if report.epoch == epoch}
 
 
@@ -65,7 +65,7 @@ def exploits_at(study: StudyOutcome, epoch: float) -> dict[str, Exploit]:
 
 
 def values(report: Report) -> dict[str, Any]:
-    """Of the space."""
+    """The searched values of a trial."""
     return {name: report.params[name] for name in SPACE}
 
 
@@ -160,23 +160,23 @@ def test_the_same_seed_gives_the_same_history_with_other_slots(
 def test_no_member_is_started_from_a_checkpoint_that_is_not_pinned(
     five_over_two: tuple[StudyOutcome, SimulatedRay], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is not cannot be started from any more at once, as the most eager keeper would have it."""
+    """Checkpoints that are not pinned are made unusable at once, as by the most eager keeper."""
     plans: list[Plan] = []
     plan = Pbt.plan
     monkeypatch.setattr(Pbt, "plan", lambda *given: plans.append(plan(*given)) or plans[-1])
-    spec, told, taken = spec_of(tmp_path, members=5, slots=2), set[Path](), set[Path]()
+    spec, known, taken = spec_of(tmp_path, members=5, slots=2), set[Path](), set[Path]()
 
     def tidy(actor: SimulatedActor, method: str, value: object) -> None:
         if method == "train":  # the driver knows of every checkpoint that was saved before
             pinned = plans[0].scheduler.pinned()
-            for path in (path for path in told - taken if str(path) not in pinned):
+            for path in (path for path in known - taken if str(path) not in pinned):
                 taken.add(path)
                 for manifest in (
                     MANIFEST,
                     SPARE_MANIFEST,
                 ):  # not the folder, which weights may be copied to at this moment
                     (path / manifest).unlink(missing_ok=True)
-        told.update(spec.run_folder.glob("studies/*/*/checkpoint_*"))
+        known.update(spec.run_folder.glob("studies/*/*/checkpoint_*"))
 
     with simulated_ray(tick=MINUTE, costs=SAVING) as ray:
         ray.after(tidy)
@@ -201,7 +201,7 @@ def test_diverged_members_leave_and_the_others_go_on_in_step(tmp_path: Path) -> 
 
 def as_they_arrive(ray: SimulatedRay, happens: dict[int, Any]) -> None:
     """Let `happens[n](actors)` come true a second after the n-th member has reported epoch 1 for the first time: its
-    checkpoint is being written, and those before it are held. It is told their actors, in that order."""
+    checkpoint is being written, and those before it are held. It is called with their actors, in that order."""
     arrived: dict[str, SimulatedActor] = {}
 
     def count(actor: SimulatedActor, method: str, value: Any) -> None:

@@ -24,8 +24,8 @@ def test_only_strategies_that_stop_early_cannot_tell_the_epochs_beforehand() -> 
 @pytest.mark.parametrize("kind", find_strategies())
 def test_what_a_strategy_tells_without_a_plan_is_what_its_plan_says(kind: str) -> None:
     for strategy in filter(None, (make(kind), endless(kind))):
-        plan, told = strategy.plan(SPACE, OBJECTIVE, EPOCHS, seed=0), strategy.shape(SPACE)
-        assert (told.trials, told.weights_only) == (plan.trials, plan.weights_only)
+        plan, shape = strategy.plan(SPACE, OBJECTIVE, EPOCHS, seed=0), strategy.shape(SPACE)
+        assert (shape.trials, shape.weights_only) == (plan.trials, plan.weights_only)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in find_strategies() if endless(kind)])

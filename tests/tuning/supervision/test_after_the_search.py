@@ -1,4 +1,4 @@
-"""Trainings after the search, and looks at the test split: by the rules of trials, and once more where they die."""
+"""Trainings and scorings after the search keep to the rules of trials, and start once more when they die."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def loses_its_node(ray: SimulatedRay, actor: SimulatedActor) -> None:
     ray.lose(actor.node.name, noticed_after=20.0)
 
 
-KINDS: dict[str, tuple[Happens, str]] = {  # and how it is told
+KINDS: dict[str, tuple[Happens, str]] = {  # and how it is logged
     "dies": (dies, "RayActorError: The actor died unexpectedly"),
     "stands still": (stands_still, "NoProgress: no progress for 90"),
     "is stopped": (is_stopped, "NoProgress: no progress for "),
@@ -98,11 +98,11 @@ def run(
 
 
 def of(study: StudyOutcome) -> dict[tuple[float, int], Confirmation]:
-    """By rate and seed."""
+    """Maps trainings by rate and seed."""
     return {(float(c.schedule[0].params["learning_rate"]), c.seed): c for c in study.confirmations}  # type: ignore[arg-type]
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "tuning.selection.side_by_side"]
 
 
@@ -116,7 +116,7 @@ def test_a_training_whose_process_dies_or_hangs_starts_once_more(
     found = of(study)
     assert found[HIT].device_seconds > WHOLE + 30.0  # what was lost has cost, too
     assert all(c.device_seconds == pytest.approx(WHOLE) for key, c in found.items() if key != HIT)
-    (line,) = told(caplog)
+    (line,) = warnings(caplog)
     assert line.startswith(f"grid, seed 0, no. 2, training seed 1001: {error}")
     assert line.endswith(". It starts again")
 
@@ -131,7 +131,7 @@ def test_one_whose_process_does_so_again_has_failed_and_the_others_are_complete(
     assert str(found.pop(HIT).error).startswith(error)
     assert [c.error for c in found.values()] == [None] * 3
     assert [(c.seed, c.test is not None) for c in study.confirmed()] == [(1000, True), (1001, True)]
-    assert len(told(caplog)) == 1
+    assert len(warnings(caplog)) == 1
 
 
 @pytest.mark.parametrize("losses", [1, 2, 3])
@@ -141,8 +141,8 @@ def test_one_whose_node_is_lost_starts_again_and_has_not_failed(
     study = run(experiment(tmp_path), loses_its_node, losses, nodes=5)
     assert [c.error for c in study.confirmations] == [None] * 4
     assert [c.test is not None for c in study.confirmed()] == [True, True]
-    assert len(told(caplog)) == losses
-    assert all(line.endswith(" is lost. It starts again") for line in told(caplog))
+    assert len(warnings(caplog)) == losses
+    assert all(line.endswith(" is lost. It starts again") for line in warnings(caplog))
 
 
 def test_one_that_loses_too_many_nodes_is_left_to_a_resume_and_the_others_end(
@@ -169,5 +169,5 @@ def test_a_look_at_the_test_split_that_dies_or_hangs_is_taken_again(
 ) -> None:
     study = run(experiment(tmp_path), KINDS[kind][0], 1, job="score_weights")
     assert [(c.seed, c.test is not None) for c in study.confirmed()] == [(1000, True), (1001, True)]
-    (line,) = told(caplog)
+    (line,) = warnings(caplog)
     assert line.startswith("test of grid, seed 0, no. 1, training seed 1001: ")

@@ -1,4 +1,4 @@
-"""Which failures are tried again, and which first ones stop a study, by what is told of them."""
+"""Which failures are retried, and which first failures stop a study, by their messages."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ALIKE = [failed(f"ValueError: trial a{n}c of process {100 + n}: shape ({n}, 4)")
 
 
 def test_failures_are_alike_whatever_numbers_and_ids_they_name() -> None:
-    told = repeated_failure(ALIKE, 3)
-    assert told == f"the first 3 trials failed alike: {ALIKE[0][2]}"
+    messages = repeated_failure(ALIKE, 3)
+    assert messages == f"the first 3 trials failed alike: {ALIKE[0][2]}"
     assert without_details("OSError: /tmp/x1/a is full (traceback: /b)") == "OSError: /tmp/#/a is full"
 
 
@@ -63,7 +63,7 @@ def test_it_stops_though_others_run_and_have_said_nothing_and_though_those_that_
 
 
 class OfTheNetwork(OSError, ValueError):
-    """As requests' JSONDecodeError."""
+    """An error like JSONDecodeError of the library requests."""
 
 
 @pytest.mark.parametrize(

@@ -123,15 +123,15 @@ def test_the_first_trials_failing_alike_stop_the_run_and_a_resume_runs_them_agai
 ) -> None:
     script(tmp_path, {None: (where, kind)})
     spec = raising(tmp_path, strategies=[FIVE[strategy], {"kind": "grid", "label": "next"}])
-    told = f"{strategy}, seed 0: the first 3 trials failed alike: {kind}: no c"
-    with pytest.raises(RepeatedFailure, match=told) as stopped:
+    message = f"{strategy}, seed 0: the first 3 trials failed alike: {kind}: no c"
+    with pytest.raises(RepeatedFailure, match=message) as stopped:
         run(spec)
     assert f"all logs: {spec.run_folder}/studies/{strategy}-seed0" in str(stopped.value)
     (study,) = studies(spec)
     assert study.state is StudyState.RUNNING
     assert study.count(TrialState.FAILED) == 3
     assert sum(lives(tmp_path).values()) < 5
-    with pytest.raises(RepeatedFailure, match=told):
+    with pytest.raises(RepeatedFailure, match=message):
         run(spec, resume=True)  # nothing is mended
     assert studies(spec)[0].count(TrialState.FAILED) == 3
 

@@ -1,4 +1,4 @@
-"""The watch over processes: what it takes for a hang, by the beats that it is shown."""
+"""The watchdog: which beats it takes for those of a process that hangs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def beat(number: int, quiet: float, *, begun: bool = True) -> Beat:
 
 
 def hung_after(watch: Watchdog, beats: list[Beat | None], *, step: float = 1.0) -> int | None:
-    """How many looks pass until the actor hangs that tells these, one per look; None: it never does."""
-    for number, told in enumerate(beats):
-        if found := watch.find_hung(number * step, {"actor": {} if told is None else {0: told}}):
+    """The number of the look at which an actor with these beats, one per look, hangs; None if it never does."""
+    for number, newest in enumerate(beats):
+        if found := watch.find_hung(number * step, {"actor": {} if newest is None else {0: newest}}):
             (one,) = found
             assert one.actor == "actor"
             return number
@@ -32,10 +32,10 @@ def test_silence_and_standing_still_both_count() -> None:
 
 def test_a_process_that_is_stopped_right_after_its_report_has_begun_though_no_beat_says_so() -> None:
     old = beat(1, 0.0, begun=False)
-    told = Watchdog(4.0)
-    told.find_hung(0.0, {"actor": {0: old}})
-    told.record_report("actor")
-    (found,) = [one for now in range(1, 6) for one in told.find_hung(now, {"actor": {0: old}})][:1]
+    watch = Watchdog(4.0)
+    watch.find_hung(0.0, {"actor": {0: old}})
+    watch.record_report("actor")
+    (found,) = [one for now in range(1, 6) for one in watch.find_hung(now, {"actor": {0: old}})][:1]
     assert found.describe(2.0) == "no progress for 4 s in epoch 3, step 0 (process stopped or hung)"
     reset = Watchdog(4.0)  # the process gets another trial: its newer beats count
     reset.find_hung(0.0, {"actor": {0: old}})

@@ -32,8 +32,8 @@ def run(folder: Path, trainable: str, rates: list[float], **changed: Any) -> Stu
     return study
 
 
-def told(caplog: pytest.LogCaptureFixture) -> dict[str, str]:
-    """What the controller has told, by trial."""
+def found_hangs(caplog: pytest.LogCaptureFixture) -> dict[str, str]:
+    """The logged hangs by trial."""
     lines = [record.getMessage() for record in caplog.records if record.name == "tuning.supervision.supervisor"]
     found = dict(line.split(": ", 1) for line in lines)
     assert len(found) == len(lines)
@@ -48,7 +48,7 @@ def test_a_process_that_is_stopped_or_sleeps_for_ever_is_found_and_its_trial_goe
     for trial in study.trials:
         assert trial.state is TrialState.COMPLETED
         assert [report.epoch for report in trial.reports] == [1, 2, 3, 4]
-    found = told(caplog)
+    found = found_hangs(caplog)
     assert found.keys() == {trial.id for trial in study.trials if trial.params["learning_rate"] != 1e-3}
     for message in found.values():
         assert "in epoch 3, step 0 (process stopped or hung); restarted from epoch 2" in message
@@ -60,15 +60,15 @@ def test_one_process_of_several_that_is_stopped_is_found(
     study = run(tmp_path, "HangsTogether", [STOPPED], cluster={"address": "auto", "gpus_per_trial": 2})
     assert len(list(tmp_path.glob("hung-*"))) == 1
     assert [report.epoch for report in study.trials[0].reports] == [1, 2, 3, 4]
-    (message,) = told(caplog).values()
+    (message,) = found_hangs(caplog).values()
     assert "in epoch 3, step 0 (process stopped or hung); restarted from epoch 2" in message
 
 
 def test_a_function_that_hangs_is_found_too(
     ray_session: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It keeps no checkpoint, so it begins anew."""
+    """A function keeps no checkpoint, so its trial begins anew."""
     study = run(tmp_path, "hangs", [ASLEEP])
     assert [report.epoch for report in study.trials[0].reports] == [1, 2, 3, 4]
-    (message,) = told(caplog).values()
+    (message,) = found_hangs(caplog).values()
     assert "in epoch 3, step 0 (process stopped or hung); restarted from epoch 0" in message

@@ -29,7 +29,7 @@ ELSEWHERE = (SimulatedNode("head", cpus=0), SimulatedNode("b", cpus=2), Simulate
 EPOCHS = [1, 2, 3, 4]
 
 Happens = Callable[[SimulatedRay, SimulatedActor], None]
-Told = Callable[[], list[tuple[str, float, str, str]]]
+Hangs = Callable[[], list[tuple[str, float, str, str]]]
 
 
 def stands_still(ray: SimulatedRay, actor: SimulatedActor) -> None:
@@ -50,8 +50,7 @@ def run(
     nodes: tuple[SimulatedNode, ...] = HERE,
     **changed: Any,
 ) -> tuple[StudyOutcome, list[str], SimulatedRay]:
-    """A study on a cluster where something happens so many times to one of them;
-    what has come of it, and the trial's id as often."""
+    """Runs a study in which something happens `times` times to a trial; returns it, the ids of the trials, and Ray."""
     fixed = {"model.seconds_per_epoch": EPOCH}
     cluster = {"heartbeat_seconds": HEARTBEAT}
     spec = curve_experiment(folder, strategies=[strategy or ONE], fixed=fixed, cluster=cluster, test=False, **changed)
@@ -63,8 +62,8 @@ def run(
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Told:
-    """What the controller has told of hung processes: trial, seconds without progress, where, and what it does."""
+def found_hangs(caplog: pytest.LogCaptureFixture) -> Hangs:
+    """The logged hangs: trial, seconds without progress, where, and what is done about it."""
 
     def hangs() -> list[tuple[str, float, str, str]]:
         pattern = r"(\w+): no progress for (\d+) s (.*) \(process stopped or hung\); (.*)"
@@ -81,13 +80,13 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
 )
 @pytest.mark.parametrize("moment", [name for name in MOMENTS if name != "as it starts"])
 def test_a_process_that_hangs_is_found_and_its_trial_goes_on_from_its_checkpoint(
-    tmp_path: Path, told: Told, moment: str, strategy: str, happens: Happens
+    tmp_path: Path, found_hangs: Hangs, moment: str, strategy: str, happens: Happens
 ) -> None:
     study, (befallen,), ray = run(tmp_path, MOMENTS[moment], happens, strategy=STRATEGIES[strategy])
     assert study.count(TrialState.FAILED) == study.count(TrialState.RUNNING) == 0  # once needs no max_failures
     for trial in study.trials:
         assert [report.epoch for report in trial.reports] == EPOCHS[: len(trial.reports)]
-    ((trial_id, seconds, where, does),) = told()
+    ((trial_id, seconds, where, does),) = found_hangs()
     another = MOMENTS[moment].method == "reset"
     assert (trial_id == befallen) is not another  # it is the trial to come that waits in vain
     unbegun = another or MOMENTS[moment].epoch == 0
@@ -101,12 +100,12 @@ def test_a_process_that_hangs_is_found_and_its_trial_goes_on_from_its_checkpoint
 
 @pytest.mark.parametrize("nodes", [HERE, ELSEWHERE], ids=["here", "elsewhere"])
 def test_a_process_that_hangs_as_it_starts_is_found_though_it_has_never_told_anything(
-    tmp_path: Path, told: Told, nodes: tuple[SimulatedNode, ...]
+    tmp_path: Path, found_hangs: Hangs, nodes: tuple[SimulatedNode, ...]
 ) -> None:
     study, _, _ = run(tmp_path, MOMENTS["as it starts"], stands_still, nodes=nodes)
     (trial,) = study.trials
     assert [report.epoch for report in trial.reports] == EPOCHS
-    ((_, seconds, where, _),) = told()
+    ((_, seconds, where, _),) = found_hangs()
     assert FIRST <= seconds <= FIRST + 2 * TICK
     assert where == "since its process was asked for"
 
@@ -115,7 +114,7 @@ def test_a_process_that_hangs_as_it_starts_is_found_though_it_has_never_told_any
 @pytest.mark.parametrize(("times", "allowed"), [(2, 0), (2, 1), (3, 1), (4, 3), (5, 3)])
 def test_a_trial_that_hangs_again_and_again_fails_once_max_failures_allows_no_more(
     tmp_path: Path,
-    told: Told,
+    found_hangs: Hangs,
     happens: Happens,
     times: int,
     allowed: int,
@@ -126,9 +125,11 @@ def test_a_trial_that_hangs_again_and_again_fails_once_max_failures_allows_no_mo
     assert trial.state is (TrialState.FAILED if failed else TrialState.COMPLETED)
     assert [report.epoch for report in trial.reports] == (EPOCHS[:2] if failed else EPOCHS)
     # What has hung before it does so next time before it has made a step in its new process.
-    assert [where for _, _, where, _ in told()] == ["in epoch 3, step 0"] + ["before its first step"] * (times - 1)
+    assert [where for _, _, where, _ in found_hangs()] == ["in epoch 3, step 0"] + ["before its first step"] * (
+        times - 1
+    )
     again, last = "restarted from epoch 2", "not restarted again: raise max_failures to allow that"
-    assert [does for *_, does in told()] == [again] * (times - failed) + [last] * failed
+    assert [does for *_, does in found_hangs()] == [again] * (times - failed) + [last] * failed
     if failed:
         assert str(trial.error).startswith("NoProgress: no progress for ")
         assert last in str(trial.error)
@@ -136,18 +137,18 @@ def test_a_trial_that_hangs_again_and_again_fails_once_max_failures_allows_no_mo
 
 @pytest.mark.parametrize("happens", [stands_still, is_stopped])
 def test_a_process_that_hangs_on_another_node_is_killed_there_and_the_node_is_not_lost(
-    tmp_path: Path, told: Told, happens: Happens
+    tmp_path: Path, found_hangs: Hangs, happens: Happens
 ) -> None:
     study, befallen, ray = run(tmp_path, Moment("train", 2), happens, strategy=GRID, nodes=ELSEWHERE)
     assert study.count(TrialState.COMPLETED) == len(study.trials)
-    assert [trial for trial, *_ in told()] == befallen
+    assert [trial for trial, *_ in found_hangs()] == befallen
     assert study.node_losses == ()
     assert all(node.alive for node in ray.nodes)
 
 
 @pytest.mark.parametrize(("noticed_after", "times"), [(10.0, 3), (100.0, 3), (500.0, 1)])
 def test_a_node_that_the_network_cuts_off_is_lost_and_its_trials_do_not_hang(
-    tmp_path: Path, told: Told, noticed_after: float, times: int
+    tmp_path: Path, found_hangs: Hangs, noticed_after: float, times: int
 ) -> None:
     """Also where Ray notices long after the silence of its processes was found."""
 
@@ -158,13 +159,13 @@ def test_a_node_that_the_network_cuts_off_is_lost_and_its_trials_do_not_hang(
     nodes = (SimulatedNode("head", cpus=0), *(SimulatedNode(name, cpus=1) for name in "bcdef"))
     study, befallen, _ = run(tmp_path, Moment("train", 2), is_cut_off, times=times, strategy=GRID, nodes=nodes)
     assert study.count(TrialState.COMPLETED) == len(study.trials)
-    assert told() == []
+    assert found_hangs() == []
     assert [loss.trial for loss in study.node_losses] == befallen
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_process_that_hangs_as_its_trial_is_restored_is_found_and_the_checkpoint_is_not_to_blame(
-    tmp_path: Path, told: Told, strategy: str
+    tmp_path: Path, found_hangs: Hangs, strategy: str
 ) -> None:
     def dies(ray: SimulatedRay, actor: SimulatedActor) -> None:
         befall(ray, Moment("restore"), ray.hang, times=2)
@@ -174,26 +175,26 @@ def test_a_process_that_hangs_as_its_trial_is_restored_is_found_and_the_checkpoi
     assert study.count(TrialState.FAILED) == study.count(TrialState.RUNNING) == 0
     for trial in study.trials:
         assert [report.epoch for report in trial.reports] == EPOCHS[: len(trial.reports)]
-    assert [does for *_, does in told()] == ["restarted from epoch 3"] * 2
-    assert strategy == "pbt" or {trial for trial, *_ in told()} == {befallen}
+    assert [does for *_, does in found_hangs()] == ["restarted from epoch 3"] * 2
+    assert strategy == "pbt" or {trial for trial, *_ in found_hangs()} == {befallen}
 
 
 @pytest.mark.parametrize(
     ("moment", "hours"), [("in the first epoch", 0.02), ("in the third epoch", 1.0), ("at the third checkpoint", 24.0)]
 )
 def test_a_driver_that_was_asleep_itself_does_not_blame_the_trials(
-    tmp_path: Path, told: Told, moment: str, hours: float
+    tmp_path: Path, found_hangs: Hangs, moment: str, hours: float
 ) -> None:
     def sleeps(ray: SimulatedRay, actor: SimulatedActor) -> None:
         ray.suspend(3600 * hours)
 
     study, _, ray = run(tmp_path, MOMENTS[moment], sleeps, strategy=GRID)
     assert study.count(TrialState.COMPLETED) == len(study.trials)
-    assert told() == []
+    assert found_hangs() == []
     assert ray.seconds > 3600 * hours
 
 
-def test_without_a_heartbeat_nobody_asks_and_a_long_epoch_is_none(tmp_path: Path, told: Told) -> None:
+def test_without_a_heartbeat_nobody_asks_and_a_long_epoch_is_none(tmp_path: Path, found_hangs: Hangs) -> None:
     """A process that stands still for an hour, and is not hung: its end comes by itself."""
 
     def stands_still_and_dies(ray: SimulatedRay, actor: SimulatedActor) -> None:
@@ -206,5 +207,5 @@ def test_without_a_heartbeat_nobody_asks_and_a_long_epoch_is_none(tmp_path: Path
         befall(ray, Moment("train", 2), lambda actor: stands_still_and_dies(ray, actor))
         (study,) = run_experiment(spec, progress=False).studies
     assert study.count(TrialState.COMPLETED) == 1
-    assert told() == []
+    assert found_hangs() == []
     assert study.wall_seconds > 3600

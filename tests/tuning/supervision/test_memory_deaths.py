@@ -1,5 +1,5 @@
 """Trials that really take more memory than there is: killed by the kernel, in a cgroup with a limit, or by Ray's
-monitor. How often they start again, and what else is told, is proved in `test_memory_whole`."""
+monitor. How often they start again, and what is logged, is proved in `test_memory_whole`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SECONDS = 180  # that a driver may take on a busy machine
 
 @pytest.fixture
 def temp() -> Iterator[Path]:
-    """Short: Ray puts its sockets there."""
+    """A folder with a short path: Ray puts its sockets there."""
     folder = Path(tempfile.mkdtemp(prefix="tm", dir="/tmp"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -63,7 +63,7 @@ def run(
     cluster: Mapping[str, Any] | None = None,
     **settings: str,
 ) -> tuple[StudyOutcome, str]:
-    """A grid of these rates, one after the other; what came of it, and what was told."""
+    """Runs a grid of these rates, one after the other; returns the study and the output."""
     hogs = {"model.hog": json.dumps([ALWAYS, ONCE]), "model.most": MOST, "model.lives": str(folder / "lives")}
     spec = curve_fields(
         folder,
@@ -97,14 +97,14 @@ def run(
 def test_a_trial_that_the_kernel_kills_is_started_once_more_and_the_others_finish(
     tmp_path: Path, temp: Path, cgroup: Path
 ) -> None:
-    study, told = run(tmp_path, temp, [ALWAYS, NEVER], cgroup)
+    study, output = run(tmp_path, temp, [ALWAYS, NEVER], cgroup)
     hog, other = study.trials
     reason = "the kernel killed its process: it held "
-    assert (hog.state, other.state) == (TrialState.FAILED, TrialState.COMPLETED), told
+    assert (hog.state, other.state) == (TrialState.FAILED, TrialState.COMPLETED), output
     assert str(hog.error).startswith(f"OutOfMemory: {reason}")
     assert "of 1.50 GiB that its cgroup may have" in str(hog.error)
     assert "out of memory, also when started once more" in str(hog.error)
-    assert told.count(f"{hog.id}: {reason}") == told.count("it is started once more") == 1
+    assert output.count(f"{hog.id}: {reason}") == output.count("it is started once more") == 1
 
 
 def test_a_worker_of_a_trial_of_two_gpus_that_the_kernel_kills_is_told_as_well(
@@ -115,11 +115,11 @@ def test_a_worker_of_a_trial_of_two_gpus_that_the_kernel_kills_is_told_as_well(
         for process in head.processes():  # what they start from now on is limited
             (cgroup / "cgroup.procs").write_text(str(process.pid))
         cluster = {"address": head.address, "allow_unauthenticated": True, "gpus_per_trial": 2}
-        study, told = run(tmp_path, temp, [ONCE], trainable="HogsTogether", cluster=cluster, RAY_AUTH_MODE="disabled")
+        study, output = run(tmp_path, temp, [ONCE], trainable="HogsTogether", cluster=cluster, RAY_AUTH_MODE="disabled")
     (trial,) = study.trials
-    assert [report.epoch for report in trial.reports] == [1, 2], told
+    assert [report.epoch for report in trial.reports] == [1, 2], output
     reason = "worker 1 of this trial's 2 died (rank, from 0): the kernel killed its process: it held "
-    assert told.count(f"{trial.id}: {reason}") == told.count("it is started once more") == 1
+    assert output.count(f"{trial.id}: {reason}") == output.count("it is started once more") == 1
 
 
 def test_a_trial_that_rays_memory_monitor_kills_does_not_end_the_experiment(tmp_path: Path, temp: Path) -> None:
@@ -131,8 +131,8 @@ def test_a_trial_that_rays_memory_monitor_kills_does_not_end_the_experiment(tmp_
         pytest.skip("too little memory is free")
     threshold = (total - memory["MemAvailable"] + MONITORED) / total
     settings = {"RAY_memory_usage_threshold": str(threshold), "RAY_memory_monitor_refresh_ms": "100"}
-    study, told = run(tmp_path, temp, [ONCE, NEVER], **settings)
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETED] * 2, told
+    study, output = run(tmp_path, temp, [ONCE, NEVER], **settings)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETED] * 2, output
     reason = "Ray's memory monitor killed its process: it held "
-    assert told.count(f"{study.trials[0].id}: {reason}") == told.count("it is started once more") == 1
-    assert "GiB, and node " in told
+    assert output.count(f"{study.trials[0].id}: {reason}") == output.count("it is started once more") == 1
+    assert "GiB, and node " in output

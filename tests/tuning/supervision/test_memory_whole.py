@@ -1,4 +1,4 @@
-"""Trials that run out of memory in whole runs: started once more, whatever `max_failures` is, and told in figures."""
+"""Trials that run out of memory start once more, whatever `max_failures` is, and their errors have figures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was told of trials that start again."""
+    """The logged lines about trials that start again."""
     return [record.getMessage() for record in caplog.records if record.name == "tuning.supervision.retry"]
 
 

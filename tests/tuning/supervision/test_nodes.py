@@ -1,7 +1,7 @@
 """Real nodes that are lost while trials run on them: one cluster of several raylets on this machine.
 
 A killed node is a power cut, a stopped one (SIGSTOP) a network that swallows everything. Ray's health check is
-shortened: what it takes by default is told by `benchmarks.nodes`. What follows from a loss, at which moment and how
+shortened: `benchmarks.nodes` measures what it takes by default. What follows from a loss, at which moment and how
 often, is proved in `test_nodes_whole`.
 """
 
@@ -52,7 +52,7 @@ def nodes() -> Iterator[RayNodes]:
 def run(
     nodes: RayNodes, folder: Path, act: Callable[[str], None], **changed: Any
 ) -> tuple[ExperimentSpec, ExperimentOutcome, list[str]]:
-    """An experiment on these nodes; `act` is told each line of its progress as it comes."""
+    """Runs an experiment on these nodes; `act` is called with each line of its progress as it comes."""
     fields: dict[str, Any] = {
         "epochs": EPOCHS,
         "fixed": {"model.seconds_per_epoch": 1.0},
@@ -150,8 +150,8 @@ def test_all_strategies_go_on_while_one_node_is_killed_and_one_cut_off(nodes: Ra
         assert {trial.state for trial in study.trials} <= {TrialState.COMPLETED, TrialState.STOPPED}
         assert study.test is not None
     assert all(member.epochs == EPOCHS for member in outcome.study("pbt", 0).trials)
-    told = [caveat.split(" seed")[0] for caveat in compare(outcome).caveats if "was lost" in caveat]
-    assert told == ["grid", "pbt"]
+    named = [caveat.split(" seed")[0] for caveat in compare(outcome).caveats if "was lost" in caveat]
+    assert named == ["grid", "pbt"]
     last = outcome.study("hyperopt_asha", 0)
     assert last.slots == 2  # it is no loss of this study
     assert last.slot_seconds == pytest.approx(2 * last.wall_seconds, rel=0.01)

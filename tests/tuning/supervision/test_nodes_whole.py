@@ -88,8 +88,8 @@ def test_a_node_that_is_lost_at_any_moment_is_no_failure_and_changes_no_result(
         assert [report.epoch for report in trial.reports] == EPOCHS[: len(trial.reports)]
     if strategy in REPEATABLE:
         assert facts(study) == facts(undisturbed[strategy])
-    (told,) = [caveat for caveat in compare(outcome).caveats if "was lost" in caveat]
-    assert told.startswith(f"{strategy} seed 0: {len(study.node_losses)} restarts of trials")
+    (message,) = [caveat for caveat in compare(outcome).caveats if "was lost" in caveat]
+    assert message.startswith(f"{strategy} seed 0: {len(study.node_losses)} restarts of trials")
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,9 @@ def test_the_slots_that_are_there_and_in_use_are_told_while_it_runs(
     with simulated_ray(*workers("bc", 2), tick=5.0) as ray:
         ray.at(100.0, lambda: ray.lose("c"))
         (study,) = run_experiment(experiment(tmp_path, SEVERAL)).studies
-    told = capsys.readouterr().out
+    message = capsys.readouterr().out
     assert study.slot_seconds is not None
-    assert f"of {study.slot_seconds / study.wall_seconds:.1f} slots in use on average" in told
+    assert f"of {study.slot_seconds / study.wall_seconds:.1f} slots in use on average" in message
 
 
 def test_a_trial_whose_node_was_lost_keeps_its_place_also_in_a_resume(tmp_path: Path) -> None:

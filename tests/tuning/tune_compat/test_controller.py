@@ -1,4 +1,4 @@
-"""Tune's controller as ours: processes that start. Nodes that are lost are in `supervision/`."""
+"""Our controller and processes that start. Nodes that are lost are tested in `supervision/`."""
 
 from __future__ import annotations
 

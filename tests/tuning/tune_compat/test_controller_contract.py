@@ -1,6 +1,6 @@
-"""What our controller relies on in Tune's, shown by runs of Tune's own code: a release that works otherwise fails here.
+"""What our controller relies on in Tune's, checked by runs of Tune's own code on simulated actors.
 
-What comes of it for a study is told by the tests of nodes, failures, budgets and resumes.
+A release of Ray that works otherwise fails here. What a study makes of it is tested with nodes, failures and budgets.
 """
 
 from __future__ import annotations
@@ -174,4 +174,4 @@ def test_whatever_ends_a_process_ends_its_trial_and_not_the_experiment(tmp_path:
     if isinstance(error, RaySystemError):
         failed = [trial.error for trial in study.trials if trial.state is TrialState.FAILED]
         assert len(failed) == 2
-        assert all("out of file descriptors" in (told or "") for told in failed)
+        assert all("out of file descriptors" in (message or "") for message in failed)

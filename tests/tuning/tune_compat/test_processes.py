@@ -1,4 +1,4 @@
-"""What Ray tells of its processes, as the private calls return it that supervision makes."""
+"""Ray's private calls about processes return what supervision needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is used of Tune's private parts does what the mends need, asked of it directly.
+"""The private parts of Tune that are used do what `tuning.tune_compat` promises, called directly.
 
 `test_controller_contract` drives Tune's own controller, `test_processes` Ray's processes. Releases of Ray that these
 have not passed on are refused at a run's start (`tuning.spec.validation.versions`).
@@ -32,8 +32,8 @@ pytestmark = pytest.mark.unit
 ACTOR = "ab" * 16
 
 
-class Told(Searcher):  # type: ignore[misc]
-    """Proposes for ever, and keeps what it hears of trials."""
+class EndlessSearcher(Searcher):  # type: ignore[misc]
+    """A searcher that proposes for ever, and keeps the results that Tune passes on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,32 +61,32 @@ def search_in(folder: Path, searcher: Searcher) -> SearchGenerator:
 
 
 def test_the_next_trial_has_the_name_that_it_is_given_and_so_the_searcher_hears_of_it(tmp_path: Path) -> None:
-    told = Told()
-    search = search_in(tmp_path, told)
+    searcher = EndlessSearcher()
+    search = search_in(tmp_path, searcher)
     with internals.next_trial_id("t-007"):
         trial = search.next_trial()
-    assert (trial.trial_id, told.suggested) == ("t-007", ["t-007"])
+    assert (trial.trial_id, searcher.suggested) == ("t-007", ["t-007"])
     assert search.next_trial().trial_id not in ("", "t-007")  # Tune's own again
 
 
 def test_a_trial_that_is_taken_up_again_tells_a_limited_searcher_its_result(tmp_path: Path) -> None:
     """A limiter keeps the result of a trial from the searcher that has failed before."""
     for taken_up in (False, True):
-        told = Told()
-        search = search_in(tmp_path, ConcurrencyLimiter(told, max_concurrent=1))
+        searcher = EndlessSearcher()
+        search = search_in(tmp_path, ConcurrencyLimiter(searcher, max_concurrent=1))
         trial = search.next_trial()
         trial.run_metadata.num_failures = 3
         search.on_trial_complete(trial.trial_id, error=True)
-        told.results.clear()
+        searcher.results.clear()
         if taken_up:
             internals.reset_failures(SimpleNamespace(_search_alg=search), [trial])
             assert trial.run_metadata.num_failures == 0
         search.on_trial_complete(trial.trial_id, result={"accuracy": 0.5})
-        assert told.results == ({trial.trial_id: {"accuracy": 0.5}} if taken_up else {})
+        assert searcher.results == ({trial.trial_id: {"accuracy": 0.5}} if taken_up else {})
 
 
 def test_a_new_limit_lets_a_limited_search_propose_more_at_a_time(tmp_path: Path) -> None:
-    search = search_in(tmp_path, ConcurrencyLimiter(Told(), max_concurrent=1))
+    search = search_in(tmp_path, ConcurrencyLimiter(EndlessSearcher(), max_concurrent=1))
     asked: list[str] = []
     tune = SimpleNamespace(_search_alg=search, update_max_pending_trials=lambda: asked.append("pending"))
     assert [search.next_trial() is not None for _ in range(2)] == [True, False]
