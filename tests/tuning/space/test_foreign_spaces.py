@@ -269,7 +269,7 @@ def test_a_space_of_ours_and_its_form_in_yaml_are_read_as_they_are() -> None:
         (lambda trial: {"x": trial.suggest_int("x", 0.5, 2)}, "must be a whole number"),
         (lambda trial: {"x": trial.suggest_categorical("x", [[1], [2]])}, "must be a number, a text"),
         (lambda trial: {"x": trial.suggest_float("x", 0, 1, log=True)}, "begins above 0"),
-        (lambda trial: {"x": trial.suggest_float("x", 0, 1) + trial.suggest_int("x", 0, 1)}, "asked for twice"),
+        (lambda trial: {"x": trial.suggest_float("x", 0, 1) + trial.suggest_int("x", 0, 1)}, "suggested twice"),
         (lambda trial: {"x": trial.suggest_float("x", 0, 1) / 0}, "raises ZeroDivisionError: "),
         (3, "no search space"),
         ("no_such_module:hp_space", "No module named 'no_such_module'"),
