@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("cluster", "trainables", "tuning")
 NOT_COUNTED = ("tuning/api", "tuning/examples")  # the facade repeats names on purpose; examples are for users to copy
-PRIVATE_RAY = ("ray._", "ray.core.generated", "ray.tune.execution", "ray.train._internal", "ray.air.execution")
+PRIVATE_RAY = ("ray._", "ray.core.generated", "ray.tune.execution", "ray.air.execution", "ray.experimental.internal_kv")
 SPEC_CLASS = "ExperimentSpec"
 # An experiment in closed form, run by the command from its first line to its first trial.
 EXPERIMENT = """\
@@ -271,7 +271,7 @@ def _callers(frame: FrameType) -> Iterator[str]:
 
 
 def _trace_here(target: Path) -> None:
-    """Run the experiment of the working directory under a tracer, and write what it found to `target`."""
+    """Runs the experiment of the working directory under a tracer, and writes what it found to `target`."""
     import threading
 
     from tuning.cli import main

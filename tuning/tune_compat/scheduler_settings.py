@@ -32,7 +32,7 @@ class PbtSettings(NamedTuple):
     custom_explore_fn: Callable[..., Any] | None
 
 
-def objective_of(scheduler: Any) -> tuple[str | None, str | None]:
+def metric_and_mode_of(scheduler: Any) -> tuple[str | None, str | None]:
     """The metric and the mode ("max", "min") of a scheduler; None for what it leaves open."""
     mode: str | None = getattr(scheduler, "_mode", None)
     return scheduler._metric, mode or {1.0: "max", -1.0: "min"}.get(getattr(scheduler, "_metric_op", None) or 0.0)

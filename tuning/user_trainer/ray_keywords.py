@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.errors import InputError
-from tuning.tune_compat.scheduler_settings import asha_settings, objective_of, pbt_settings
+from tuning.tune_compat.scheduler_settings import asha_settings, metric_and_mode_of, pbt_settings
 from tuning.user_trainer.search_options import (
     Keyword,
     SearchOptions,
@@ -30,7 +30,7 @@ def _scheduler(options: SearchOptions, scheduler: Any) -> None:
         rule = "no strategy here schedules as it does"
         step = "give ASHAScheduler or PopulationBasedTraining, or leave it out"
         raise InputError("scheduler", kinds[0], rule, step)
-    options.name_objective(*objective_of(scheduler), "scheduler.metric")
+    options.name_objective(*metric_and_mode_of(scheduler), "scheduler.metric")
 
 
 def _asha(options: SearchOptions, scheduler: Any) -> None:
