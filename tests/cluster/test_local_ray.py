@@ -21,7 +21,7 @@ DRIVER = """
 import contextlib, http.client, psutil, signal
 import ray
 import cluster.ray_compat.raylet
-from cluster.head import machines_of
+from cluster.ray_compat.head_service import machines_of
 from ray._private.node import Node
 from ray._private.worker import _global_node
 

@@ -46,7 +46,7 @@ told = {{}}
 for name in {LIGHT}:
     importlib.import_module(name)
 told["light"] = sorted(sys.modules)
-from tuning.spec import load_spec
+from tuning.spec.loading import load_spec
 told["digests"] = [load_spec(preset).digest() for preset in {PRESETS}]
 told["presets"] = sorted(sys.modules)
 for name in {CLUSTER}:

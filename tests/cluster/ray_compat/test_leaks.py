@@ -67,17 +67,17 @@ def leak():
             return cpus - left
     return 0
 
-from cluster.ray_compat.leaks import Leaks, give_back
-told = {"idle": give_back(), "free": settled(cpus), "leaked": leak()}
+from cluster.ray_compat.leaks import LeakCheck, release_leaks
+told = {"idle": release_leaks(), "free": settled(cpus), "leaked": leak()}
 if verb == "heal":
     held = placement_group([{"CPU": 2}])
     ray.get(held.ready())
-    Leaks(period=1000.0).look()
+    LeakCheck(period=1000.0).look()
     told["early"] = free() - (cpus - 2)
-    Leaks(period=0.0).look()
+    LeakCheck(period=0.0).look()
     told["back"] = settled(cpus - 2)
     told["held"] = placement_group_table(held)["state"]
-    told["again"] = give_back()
+    told["again"] = release_leaks()
 print(json.dumps(told))
 """
 

@@ -14,11 +14,11 @@ import pytest
 from trainables.machine import oom_probe
 from trainables.machine.oom_probe import oom_counter, read_oom_probe
 
-MARKED = """
+PROBED = """
 import sys, time
-from trainables.machine.oom_probe import MemoryMark
+from trainables.machine.oom_probe import OomProbe
 
-mark = MemoryMark(sys.argv[1])
+probe = OomProbe(sys.argv[1])
 print(1)
 time.sleep(99)
 """
@@ -27,12 +27,12 @@ time.sleep(99)
 @pytest.mark.system
 def test_a_process_that_somebody_kills_has_not_run_out_of_memory() -> None:
     name = uuid.uuid4().hex
-    environment = {**os.environ, "PYTHONPATH": str(Path(oom_probe.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(oom_probe.__file__).parents[2])}
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", MARKED, name], stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-u", "-c", PROBED, name], stdout=subprocess.PIPE, env=environment
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline(), "it could not leave a mark"
+        assert process.stdout.readline(), "it could not write its probe"
         process.send_signal(signal.SIGKILL)
     death = read_oom_probe(name)
     assert death is not None
