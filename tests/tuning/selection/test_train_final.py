@@ -263,14 +263,14 @@ def test_a_replayed_schedule_is_the_way_that_the_member_took(
     searched: tuple[ExperimentSpec, ExperimentOutcome], tmp_path: Path
 ) -> None:
     from trainables.checkpoints.replay import replay
-    from trainables.worker.slot import build
+    from trainables.lookup import build_training
 
     spec, outcome = searched
     winner = winner_of(outcome)
     assert len(winner.candidate.schedule) > 1
     trial_of = next(t for t in winner.study.trials if t.id == winner.candidate.trial)
     reported = next(r for r in trial_of.reports[::-1] if r.epoch == winner.candidate.epoch)
-    _, evaluation = replay(segments_of(winner.candidate.schedule), build, spec.trial_spec(0), tmp_path)
+    _, evaluation = replay(segments_of(winner.candidate.schedule), build_training, spec.trial_spec(0), tmp_path)
     assert evaluation.metrics == pytest.approx(reported.metrics, rel=1e-6)  # a slot has fewer threads than this process
     assert evaluation.params == reported.params
 

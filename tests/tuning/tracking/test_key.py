@@ -31,7 +31,7 @@ from types import SimpleNamespace
 from cluster import ClusterSpec
 from cluster.session import connect
 from trainables.spec import FineTuneSpec, Objective
-from tuning.spec import WandbSpec
+from tuning.tracking.spec import WandbSpec
 from tuning.tracking.tracking import Tracking
 
 key_file, folder, copy = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
