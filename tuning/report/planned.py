@@ -119,10 +119,10 @@ def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
     strategies = [PlannedStrategy.of(spec, strategy) for strategy in spec.strategies]
     yield from (strategy.line() for strategy in strategies)
     seeds, studies = len(spec.seeds), len(spec.strategies) * len(spec.seeds)
-    known = [(one.trials, one.epochs) for one in strategies if one.trials is not None and one.epochs is not None]
+    known = [(plan.trials, plan.epochs) for plan in strategies if plan.trials is not None and plan.epochs is not None]
     if len(known) == len(strategies):
         trials, epochs = (sum(column) * seeds for column in zip(*known, strict=True))
-        most = "" if all(one.exact for one in strategies) else "at most "
+        most = "" if all(plan.exact for plan in strategies) else "at most "
         searched = (counted(studies, "study", "studies"), counted(trials, "trial"), f"{most}{counted(epochs, 'epoch')}")
         yield f"together: {', '.join(searched)}"
     if spec.confirm is not None:

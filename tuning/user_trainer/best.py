@@ -99,7 +99,7 @@ def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, ChosenCheckpoint]:
 def values_in_force(prepared: PreparedSearch, study: StudyOutcome, choice: ChosenCheckpoint) -> ResolvedParams:
     """The values that were in force up to the chosen report, as the Trainer was given them."""
     space: Any = prepared.space
-    strategy = next(one for one in prepared.spec.strategies if one.name == study.strategy)
+    strategy = next(each for each in prepared.spec.strategies if each.name == study.strategy)
     names = space.names if strategy.searches else strategy.own_values
     suggested = {name: value for name, value in suggested_values(choice.report.params).items() if name in names}
     asks = strategy.searches and isinstance(space, FunctionSpace)

@@ -82,10 +82,10 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
 def _parameters(kind: type) -> dict[str, inspect.Parameter]:
     """The parameters that a constructor takes; where it hands on `**kwargs`, those of its parents, too."""
     found: dict[str, inspect.Parameter] = {}
-    for one in kind.__mro__:
-        if "__init__" not in vars(one):
+    for base in kind.__mro__:
+        if "__init__" not in vars(base):
             continue
-        parameters = inspect.signature(vars(one)["__init__"]).parameters
+        parameters = inspect.signature(vars(base)["__init__"]).parameters
         for name, parameter in parameters.items():
             if parameter.kind not in VARIADIC:
                 found.setdefault(name, parameter)
@@ -162,7 +162,7 @@ def _set_from_outside(trainer: Any, known: set[str]) -> dict[str, Any]:
         InputError: one of them replaces a method.
     """
     kind = type(trainer)
-    assigned = {name for one in kind.__mro__ for method in vars(one).values() for name in _assigned(method)}
+    assigned = {name for base in kind.__mro__ for method in vars(base).values() for name in _assigned(method)}
     found = {}
     for name, value in vars(trainer).items():
         if hasattr(kind, name) and callable(getattr(kind, name)):

@@ -33,11 +33,11 @@ def read_keywords(
         InputError: one is unknown, of another backend, or refused: with the reason and what to do instead.
     """
     known: dict[str, Keyword] = {}
-    for keyword in (*OURS, *(one for name in ([backend] if backend else TABLE) for one in TABLE[name])):
+    for keyword in (*OURS, *(entry for name in ([backend] if backend else TABLE) for entry in TABLE[name])):
         known.setdefault(keyword.name, keyword)
     for name, value in keywords.items():
         if name not in known:
-            taken = [one.name for one in known.values() if one.apply is not None]
+            taken = [keyword.name for keyword in known.values() if keyword.apply is not None]
             raise _unknown(name, value, backend, [*taken, *own])
         if value is None:
             continue

@@ -59,7 +59,7 @@ class NamedStudy:
             raise InputError("study_name", self.name, "there is a study of that name in the storage", step)
         directions = storage.get_study_directions(study)
         if directions != [_direction(mode)]:
-            directions_in_words = ", ".join(one.name.lower() for one in directions)
+            directions_in_words = ", ".join(direction.name.lower() for direction in directions)
             rule = f"the study of that name has the direction {directions_in_words}"
             raise InputError("study_name", self.name, rule, "give another study_name, or the same direction")
 

@@ -35,7 +35,7 @@ def strategies_of(
         rule = f"{names} {verb} a strategy, too"
         raise InputError("strategies", requested, rule, f"leave {names} out, or strategies")
     given: Sequence[Any] = [requested] if isinstance(requested, str | Mapping) else list(requested)
-    return [_complete(one, options.trials) for one in given]
+    return [_complete(strategy, options.trials) for strategy in given]
 
 
 def _complete(given: Any, trials: int | None) -> dict[str, Any]:
