@@ -93,9 +93,9 @@ def test_utf_8_with_a_mark_may_be_called_utf_8(tmp_path: Path) -> None:
     [
         (
             csv(["plain"] * 4).encode("utf-16-le"),
-            "is utf-16-le without a mark .*; set data.encoding: utf-16-le",
+            "is utf-16-le without a byte-order mark.*; set data.encoding: utf-16-le",
         ),
-        (csv(["plain"] * 4).encode("utf-16-be"), "is utf-16-be without a mark"),
+        (csv(["plain"] * 4).encode("utf-16-be"), "is utf-16-be without a byte-order mark"),
         (csv(["plain", "da\0maged\0"]).encode(), "holds 2 NUL bytes, the first in line 3"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "Git LFS pointer.*git lfs pull"),
         (b"PK\x03\x04" + bytes(40), "ZIP archive or an Excel workbook; unpack it, or export it as CSV"),
