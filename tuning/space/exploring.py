@@ -25,7 +25,7 @@ SHORT = 9  # whole numbers of a range that are all tried
 class Walk(NamedTuple):
     """One call of the function: its suggestions, the answers that it got, and what it returned."""
 
-    asked: Mapping[str, Suggestion]
+    suggested: Mapping[str, Suggestion]
     answers: Params
     returned: Any
 
@@ -40,7 +40,7 @@ class Explored(NamedTuple):
         """The different suggestions of each name, in the order of discovery."""
         found: dict[str, list[Suggestion]] = {}
         for walk in self.walks:
-            for name, suggestion in walk.asked.items():
+            for name, suggestion in walk.suggested.items():
                 if suggestion not in found.setdefault(name, []):
                     found[name].append(suggestion)
         return found
@@ -48,7 +48,7 @@ class Explored(NamedTuple):
     @property
     def static(self) -> bool:
         """True if every call has suggested the same names with the same values."""
-        return all(walk.asked == self.walks[0].asked for walk in self.walks)
+        return all(walk.suggested == self.walks[0].suggested for walk in self.walks)
 
 
 def explore(function: HpSpace) -> Explored:
@@ -62,7 +62,7 @@ def explore(function: HpSpace) -> Explored:
     walks, tried = list(first), set[tuple[str, str]]()
     while waiting and len(walks) < MOST_PROBES:
         walk = waiting.popleft()
-        for name, suggestion in walk.asked.items():
+        for name, suggestion in walk.suggested.items():
             for value in probes(suggestion):
                 if (name, repr(value)) in tried or len(walks) >= MOST_PROBES:
                     continue
@@ -113,20 +113,20 @@ def _twice(function: HpSpace, answer: Answer) -> Walk:
     """Repeats a call with the same answers, which has to give the same."""
     walk = _walk(function, answer)
     again = _walk(function, _like(walk.answers, _at(0)))
-    for name in dict.fromkeys((*walk.asked, *again.asked)):
-        before, after = walk.asked.get(name), again.asked.get(name)
+    for name in dict.fromkeys((*walk.suggested, *again.suggested)):
+        before, after = walk.suggested.get(name), again.suggested.get(name)
         if before != after:
             rule = (
-                f"was asked for as {before or 'nothing'}, and as {after or 'nothing'} when the function was called "
+                f"was suggested as {before or 'nothing'}, and as {after or 'nothing'} when the function was called "
                 f"again with the same answers"
             )
-            step = "what it asks for may depend on its answers alone: no counters, no random numbers of its own"
+            step = "what it suggests may depend on its answers alone: no counters, no random numbers of its own"
             raise InputError("space", name, rule, step)
     for name, value in _plain_in(walk.returned).items():
         if (other := _plain_in(again.returned).get(name, value)) != value and value == value:
             shown = ", ".join(f"{asked_for}={answer!r}" for asked_for, answer in walk.answers.items())
             rule = f"is returned as {value!r} and as {other!r} for the same answers ({shown})"
-            step = "what it returns may depend on its answers alone: ask for what is random by trial.suggest_*"
+            step = "what it returns may depend on its answers alone: suggest what is random by trial.suggest_*"
             raise InputError("space", name, rule, step)
     return walk
 

@@ -61,12 +61,12 @@ def _of_function(function: HpSpace, source: str | HpSpace) -> Space:
         for name, value in result.items():
             if _kind_of(value) is not None:
                 rule = "is a domain of its own beside suggest_*, which nothing would draw from"
-                raise InputError(f"space.{name}", type(value).__name__, rule, "ask for it with suggest_*")
+                raise InputError(f"space.{name}", type(value).__name__, rule, "suggest it with suggest_*")
         return space
     if not isinstance(result, Mapping):
         name = getattr(function, "__name__", repr(function))
         step = "call trial.suggest_*, or return a dictionary of Ray domains or {'parameters': ...}"
-        raise InputError("space", name, f"asks for nothing and returns {type(result).__name__}", step)
+        raise InputError("space", name, f"suggests nothing and returns {type(result).__name__}", step)
     return _of_mapping(result)
 
 
@@ -91,7 +91,7 @@ def read_dimension(name: str, raw: object) -> Dimension:
         step = "write {loguniform: [low, high]} or tune.loguniform(low, high)"
         raise InputError(f"space.{name}", "an expression of HyperOpt", "cannot be read back", step)
     if isinstance(raw, Suggestion):
-        raise InputError(f"space.{name}", str(raw), "no dimension", "ask a trial for it")
+        raise InputError(f"space.{name}", str(raw), "no dimension", "suggest it with trial.suggest_*")
     try:
         return parse_dimension(raw) if isinstance(raw, Mapping | Dimension | list | tuple) else fixed(name, raw)
     except ValidationError as error:

@@ -40,7 +40,7 @@ class FunctionSpace(Space):
     """
 
     _source: str | HpSpace = PrivateAttr()
-    _found: Explored | None = PrivateAttr(None)  # None: restored from a pickle, and not asked for since
+    _found: Explored | None = PrivateAttr(None)  # None: restored from a pickle, and not used since
 
     @classmethod
     def of(cls, source: str | HpSpace) -> FunctionSpace:
@@ -208,10 +208,10 @@ class FunctionSpace(Space):
 
     def _replayed(self, answer: Answer) -> dict[str, Value]:
         trial, _ = call_with_trial(self.function, answer)
-        now, before = _first(trial.suggestions), _first(self.explored.walks[0].asked)
+        now, before = _first(trial.suggestions), _first(self.explored.walks[0].suggested)
         if now != before:  # no answer comes before the first name
-            rule = f"is what the function now asks for first ({now[1]}), and was {before[0]} ({before[1]})"
-            step = "what a function asks for may depend on its answers alone, not on what changes outside"
+            rule = f"is what the function now suggests first ({now[1]}), and was {before[0]} ({before[1]})"
+            step = "what a function suggests may depend on its answers alone, not on what changes outside"
             raise InputError("space", now[0], rule, step)
         return dict(trial.params)
 
@@ -222,7 +222,7 @@ class FunctionSpace(Space):
 
     def _walked(self, values: Callable[[Dimension], list[Value]], most: int) -> Iterator[dict[str, Value]]:
         """The leaves of the tree of answers, at most `most`, with `values(dimension)` at each name."""
-        path: list[tuple[int, int]] = []  # of each name asked for: the position of its answer, and how many there are
+        path: list[tuple[int, int]] = []  # of each suggested name: the position of its answer, and how many there are
         known: dict[tuple[str, Suggestion], list[Value]] = {}
         for _ in range(most):
             depth = 0
@@ -245,8 +245,8 @@ class FunctionSpace(Space):
             path[-1] = (path[-1][0] + 1, path[-1][1])
 
 
-def _first(asked_for: Mapping[str, Suggestion]) -> tuple[str, Suggestion | str]:
-    return next(iter(asked_for.items()), ("nothing", "no values"))
+def _first(suggested: Mapping[str, Suggestion]) -> tuple[str, Suggestion | str]:
+    return next(iter(suggested.items()), ("nothing", "no values"))
 
 
 def _refusal(name: str, value: Any, epochs: float | None, known: Tunable | None) -> str | None:

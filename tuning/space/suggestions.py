@@ -16,29 +16,37 @@ from tuning.space.ranges import IntUniform, LogInt, LogUniform, Uniform
 
 
 @lru_cache(maxsize=1024)  # a replay asks for the same ones again and again
-def dimension_of(name: str, asked: Suggestion) -> Dimension:
+def dimension_of(name: str, suggestion: Suggestion) -> Dimension:
     """Turns a suggestion into a dimension with the same values; a fixed one if there is a single value.
 
     Raises:
         InputError: a choice stands twice, or a bound is not usable.
     """
-    check_suggestion(name, asked)
-    if asked.kind == "categorical":
-        return built(name, Choice, choice=asked.choices) if len(asked.choices) > 1 else fixed(name, asked.choices[0])
-    low, high = (int(asked.low), int(asked.high)) if asked.kind == "int" else (asked.low, asked.high)
+    check_suggestion(name, suggestion)
+    if suggestion.kind == "categorical":
+        return (
+            built(name, Choice, choice=suggestion.choices)
+            if len(suggestion.choices) > 1
+            else fixed(name, suggestion.choices[0])
+        )
+    low, high = (
+        (int(suggestion.low), int(suggestion.high)) if suggestion.kind == "int" else (suggestion.low, suggestion.high)
+    )
     # In decimals, as one would write them: 0.3 - 0.1 is less than 0.2 in floating point.
-    if low == high or (asked.step is not None and Decimal(repr(asked.step)) > Decimal(repr(high)) - Decimal(repr(low))):
+    if low == high or (
+        suggestion.step is not None and Decimal(repr(suggestion.step)) > Decimal(repr(high)) - Decimal(repr(low))
+    ):
         return fixed(name, low)
-    if asked.kind == "int":
-        step = int(asked.step or 1)
+    if suggestion.kind == "int":
+        step = int(suggestion.step or 1)
         return (
             built(name, LogInt, logint=(low, high), step=step)
-            if asked.log
+            if suggestion.log
             else built(name, IntUniform, int=(low, high), step=step)
         )
-    if asked.log:
-        return built(name, LogUniform, loguniform=(low, high), step=asked.step)
-    return built(name, Uniform, uniform=(low, high), step=asked.step)
+    if suggestion.log:
+        return built(name, LogUniform, loguniform=(low, high), step=suggestion.step)
+    return built(name, Uniform, uniform=(low, high), step=suggestion.step)
 
 
 def built(name: str, kind: type[Dimension], **fields: Any) -> Dimension:
@@ -81,22 +89,22 @@ def from_optuna(name: str, raw: Any) -> Dimension:
     return dimension_of(name, Suggestion(kind, raw.low, raw.high, raw.step, raw.log))  # type: ignore[arg-type]
 
 
-def hull(name: str, asked: list[Suggestion]) -> Suggestion:
-    """The smallest suggestion with all values of `asked`, which a function makes under one name in several branches.
+def hull(name: str, suggestions: list[Suggestion]) -> Suggestion:
+    """The smallest suggestion with all values of `suggestions`, which a function makes for one name in its branches.
 
     Raises:
         InputError: they are of different kinds.
     """
-    first = asked[0]
-    if other := next((one for one in asked if one.kind != first.kind), None):
-        rule = f"is asked for as {first} in one branch and as {other} in another"
+    first = suggestions[0]
+    if other := next((one for one in suggestions if one.kind != first.kind), None):
+        rule = f"is suggested as {first} in one branch and as {other} in another"
         raise InputError("space", name, rule, "give them two names")
     if first.kind == "categorical":
-        choices = {repr(choice): choice for one in asked for choice in one.choices}
+        choices = {repr(choice): choice for one in suggestions for choice in one.choices}
         return Suggestion("categorical", choices=tuple(choices.values()))
-    low, high = min(one.low for one in asked), max(one.high for one in asked)
-    log = all(one.log for one in asked)
-    alike = len({one.step for one in asked}) == 1 and all(_aligned(one, low) for one in asked)
+    low, high = min(one.low for one in suggestions), max(one.high for one in suggestions)
+    log = all(one.log for one in suggestions)
+    alike = len({one.step for one in suggestions}) == 1 and all(_aligned(one, low) for one in suggestions)
     step = first.step if alike else 1.0 if first.kind == "int" else None
     return Suggestion(first.kind, low, high, step, log)
 

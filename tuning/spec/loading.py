@@ -61,8 +61,8 @@ def _anchored(spec: ExperimentSpec, elsewhere: Collection[str]) -> ExperimentSpe
     if data.hub is None and "data" not in elsewhere:
         files = ("path",) if data.path is not None else ("train", "validation", "test")  # below `path` if that is set
         changed = {name: _absolute(value) for name in files if (value := getattr(data, name)) is not None}
-    asked = "model" not in elsewhere and not (spec.own and spec.model == EMBEDDED)
-    local = asked and Path(spec.model).expanduser().is_dir()
+    checked = "model" not in elsewhere and not (spec.own and spec.model == EMBEDDED)
+    local = checked and Path(spec.model).expanduser().is_dir()
     model = _absolute(spec.model) if local else spec.model
     home = {key: _absolute(path) for key, path in spec.shipped.items() if path.startswith("~")}  # it was submitted
     moved = {"data": data.model_copy(update=changed), "model": model, **spec.shipped_to(home)}

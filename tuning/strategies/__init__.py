@@ -103,7 +103,7 @@ class Strategy(Frozen, ABC):
     weights_only: ClassVar[bool] = False  # as that of its plans, where it is the same for all; see `Plan`
     decides_on_the_way: ClassVar[bool] = False  # by reports before a trial's last: it stops or clones trials
     # False: it trains values that it brings, and holds no more slots than it has trials. No budget ends it, and a
-    # space that is a function is not asked.
+    # space that is a function is not called.
     searches: ClassVar[bool] = True
     when_cut: ClassVar[str] = ""  # what `plan_cut` does differently, in words; "": nothing
     origin: ClassVar[str] = "its own proposal"  # where its trials' first values come from, after the random ones

@@ -48,7 +48,7 @@ class HungActor(NamedTuple):
         """
         stalled = f"no progress for {self.seconds:.0f} s"
         if not self.begun:
-            since = "since its process was asked for" if self.beat is None else "before its first step"
+            since = "since its process was started" if self.beat is None else "before its first step"
             return f"{stalled} {since} (process stopped or hung)"
         newer = self.beat is not None and self.beat.epoch >= reported
         epoch, steps = (self.beat.epoch, self.beat.steps) if self.beat is not None and newer else (reported, 0)

@@ -262,7 +262,7 @@ def test_a_space_of_ours_and_its_form_in_yaml_are_read_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (lambda trial: None, "asks for nothing and returns NoneType"),
+        (lambda trial: None, "suggests nothing and returns NoneType"),
         (lambda trial: trial.suggest_float("x", 0, 1), "must return a dictionary by hyperparameter, not float"),
         (lambda trial: {"x": trial.suggest_float("x", 0, 1), "y": tune.uniform(0, 1)}, "beside suggest_*"),
         (lambda trial: {"x": trial.suggest_float("x", 1, 0)}, "low must be at most high"),

@@ -220,11 +220,11 @@ def two_kinds(trial: Any) -> dict[str, Any]:
     [
         (
             own_spaces.drifting,
-            ["'learning_rate': was asked for as float from 1e-05 to ", "and as float from 1e-05 to "],
+            ["'learning_rate': was suggested as float from 1e-05 to ", "and as float from 1e-05 to "],
         ),
-        (roll_dice, ["'x': was asked for as float from 0 to 1.", "again with the same answers"]),
+        (roll_dice, ["'x': was suggested as float from 0 to 1.", "again with the same answers"]),
         (jitter, ["'x': is returned as ", "for the same answers (y=0.0)"]),
-        (two_kinds, ["'x': is asked for as int from 0 to 1 in one branch and as float from 0 to 1 in another"]),
+        (two_kinds, ["'x': is suggested as int from 0 to 1 in one branch and as float from 0 to 1 in another"]),
         (ask_forever, ["'more1000': one call suggests more than 1000 names"]),
     ],
 )
@@ -241,7 +241,7 @@ def test_a_function_that_changes_later_is_told_with_both_ranges(monkeypatch: pyt
     space = FunctionSpace.of(lambda trial: {"x": trial.suggest_float("x", 0, float(os.environ["HIGHEST"]))})
     assert space.sample(random.Random(0))["x"] <= 1
     monkeypatch.setenv("HIGHEST", "9")
-    with pytest.raises(InputError, match=r"now asks for first \(float from 0 to 9\), and was x \(float from 0 to 1\)"):
+    with pytest.raises(InputError, match=r"now suggests first \(float from 0 to 9\), and was x \(float from 0 to 1\)"):
         space.sample(random.Random(0))
 
 

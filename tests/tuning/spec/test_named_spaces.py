@@ -97,7 +97,7 @@ def test_a_name_that_leads_nowhere_is_told_when_the_spec_is_read(space: str, wor
 @pytest.mark.parametrize(
     ("space", "changed", "path", "words"),
     [
-        (f"{SPACES}:drifting", {}, "space", "was asked for as float from 1e-05"),
+        (f"{SPACES}:drifting", {}, "space", "was suggested as float from 1e-05"),
         (f"{SPACES}:too_high", {}, "space", "the function returns learning_rate=100.0 for log_lr=2.0"),
         (
             CONDITIONAL,
@@ -109,7 +109,7 @@ def test_a_name_that_leads_nowhere_is_told_when_the_spec_is_read(space: str, wor
             CONDITIONAL,
             {"strategies": [{**RANDOM, "space": {"learning_rate": {"uniform": [0.1, 0.2]}}}]},
             "strategies.0.space",
-            "names that tests.support.own_spaces:conditional does not ask for",
+            "names that tests.support.own_spaces:conditional does not suggest",
         ),
         (f"{SPACES}:large", {"strategies": [{"kind": "grid", "points": 6}]}, "strategies.0.points", "more than 10,000"),
         (CONDITIONAL, {"hp_space": CONDITIONAL}, "hp_space", "makes what a trial is given"),

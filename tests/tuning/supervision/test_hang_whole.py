@@ -107,7 +107,7 @@ def test_a_process_that_hangs_as_it_starts_is_found_though_it_has_never_told_any
     assert [report.epoch for report in trial.reports] == EPOCHS
     ((_, seconds, where, _),) = found_hangs()
     assert FIRST <= seconds <= FIRST + 2 * TICK
-    assert where == "since its process was asked for"
+    assert where == "since its process was started"
 
 
 @pytest.mark.parametrize("happens", [stands_still, is_stopped])

@@ -43,12 +43,12 @@ def _unread(spec: ExperimentSpec) -> Iterator[str]:
 def _used_up(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
     """A strategy with more trials than there are configurations."""
     space = spec.space_of(strategy)
-    asked, planned = getattr(strategy, "trials", None), strategy.planned_trials(space)
+    wanted, planned = getattr(strategy, "trials", None), strategy.planned_trials(space)
     if space.size is None:
         return
     has = counted(space.size, "configuration")
-    if asked is not None and planned is not None and planned < asked:
-        yield f"{strategy.name}: its space has {has}, so it ends after {planned} of {asked} trials; widen the space"
+    if wanted is not None and planned is not None and planned < wanted:
+        yield f"{strategy.name}: its space has {has}, so it ends after {planned} of {wanted} trials; widen the space"
     elif planned is not None and planned > space.size:
         yield (
             f"{strategy.name}: {planned} trials over a space of {has}: at least {planned - space.size} begin with "

@@ -111,7 +111,7 @@ def beside_a_function(draft: Draft, name: str) -> Iterator[Mistake]:
         yield Mistake("hp_space", f"{name} makes what a trial is given", draft.spec.hp_space, "remove it")
     for path, strategy in draft.strategies():
         if strategy.space is not None:
-            rule = f"{strategy.name} would search names that {name} does not ask for, or leave some out"
+            rule = f"{strategy.name} would search names that {name} does not suggest, or leave some out"
             yield Mistake(
                 join_path(path, "space"), rule, next_step="remove it; a branch of the function may do the same"
             )
