@@ -70,7 +70,12 @@ def imported(site: Path, elsewhere: Path) -> list[str]:
 def test_a_wheel_brings_tunefleet_with_its_types_and_once(sources: Path, tmp_path: Path) -> None:
     wheel = built(sources, "build_wheel", tmp_path / "wheel")
     names = set(wheel.namelist())
-    assert {"tunefleet/__init__.py", "tunefleet/py.typed", "tuning/py.typed", "tuning/report/page/parts/trials.js"} <= names
+    assert {
+        "tunefleet/__init__.py",
+        "tunefleet/py.typed",
+        "tuning/py.typed",
+        "tuning/report/page/parts/trials.js",
+    } <= names
     assert not [name for name in names if name.startswith("tuning/api")]
     wheel.extractall(tmp_path / "site")
     assert imported(tmp_path / "site", tmp_path)[1] == "quickstart"
