@@ -36,7 +36,7 @@ from tuning.selection.evaluations import (
     record_test_rows,
     refuse_other_test_rows,
 )
-from tuning.selection.planning import read_plan
+from tuning.selection.read_plan import read_plan
 from tuning.spec.loading import load_spec
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
@@ -47,7 +47,7 @@ from tuning.study.packing import pack_session
 from tuning.study.resume import Search, StudyPlan
 from tuning.study.study import Study, run_order
 from tuning.study.worker_imports import slot_imports
-from tuning.supervision.stopping import stoppable
+from tuning.supervision.stop_signals import stoppable
 from tuning.tracking.tracking import Tracking
 from tuning.tune_compat.settings import tune_settings
 

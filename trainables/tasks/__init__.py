@@ -1,8 +1,9 @@
 """Tasks: where the rows are, how they are read and split, what their labels mean, how predictions are scored.
 
-To add a kind of task, add a file to this folder that defines `TASKS`, a tuple of `Task` objects; there is no second
-list. The other files are shared by all kinds: `sources` and `files` read rows, `splits` draws the three splits, `text`
-turns them into data sets.
+A task has one label or one number for each text or pair of texts; for other outputs there are Trainers of the user's
+own. To add a kind of task, add a file to this folder that defines `TASKS`, a tuple of `Task` objects; there is no
+second list. The other files are shared by all kinds: `sources` and `files` read rows, `splits` draws the three splits,
+`text` turns them into data sets.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The trial as Tune sees it: a slot, which is one Ray actor that computes one trial after the other.
 
 Tune schedules trials, slots compute them. A slot maps the methods of Tune's class Trainable one to one onto those of a
-`Training`, in the actor's main thread. An exploit is `reset_config` (a new Training with the member's new params),
-followed by `load_checkpoint` of the donor.
+`Training`, in the actor's main thread (a user's Trainer runs on one of its own: `user_trainer/trial_thread.py`). An
+exploit is `reset_config` (a new Training with the member's new params), followed by `load_checkpoint` of the donor.
 """
 
 from __future__ import annotations

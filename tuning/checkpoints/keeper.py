@@ -3,7 +3,8 @@
 Tune's own `num_to_keep` counts per trial and knows nothing of donors: it deletes a checkpoint that a clone is about to
 load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as nobody needs it. Needed are the best,
 what Tune would start each running trial from (a clone: its donor's), what the strategy pins, and what was so at Tune's
-last three snapshots of the experiment: a resume continues from the newest that is on storage and whole.
+last three snapshots of the experiment, of which two are kept and one is on its way to the storage: a resume continues
+from the newest that is whole.
 
 A checkpoint is a manifest (`trainables.checkpoints.manifest`); its state is another matter. In memory stay the states
 that a running trial would load, and the best ones until they are copied. Copied are the states with moments that a

@@ -1,4 +1,4 @@
-"""The list of a study's checkpoints on the storage, and the earlier states that each rests on.
+"""The list of a study's checkpoints on the storage, the earlier states that each rests on, and what a resume keeps.
 
 Their number stays near that of the living trials, however many have ended: what walks over all of them is cheap.
 """

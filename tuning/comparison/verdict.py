@@ -1,4 +1,7 @@
-"""Writes the verdict: what the test scores show about the strategies, or why they show nothing."""
+"""Writes the verdict: what the test scores show about the strategies, or why they show nothing.
+
+The tests behind its sentences are in `paired_tests`; `pairs` chooses them and corrects their p.
+"""
 
 from __future__ import annotations
 

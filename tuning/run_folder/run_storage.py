@@ -1,8 +1,9 @@
 """The storage of a run: its run folder, or a bucket with a working folder on the driver's machine.
 
 The working folder is ahead of the bucket by the reports since Tune's last snapshot at most; a resume on another machine
-computes these again. A resume on the same machine continues from its own store, unless another machine has continued
-the run meanwhile.
+computes these again. `locked_run_storage` is the way in: no other driver of this machine (`run_lock`), or of another
+(`lease`), can hold the run meanwhile. A resume on the same machine continues from its own store, unless another machine
+has continued the run meanwhile.
 """
 
 from __future__ import annotations

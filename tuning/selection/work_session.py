@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuning.spec.models import ExperimentSpec
 from tuning.study.worker_imports import slot_imports
-from tuning.supervision.stopping import stoppable
+from tuning.supervision.stop_signals import stoppable
 
 if TYPE_CHECKING:
     from cluster.session import Session

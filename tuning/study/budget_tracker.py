@@ -1,4 +1,4 @@
-"""Tracks the cost of a study over all its runs, and whether its budget is spent.
+"""Counts the device-seconds, epochs and wall time of a study over all its runs, and whether its budget is spent.
 
 In: the cost of the runs before (`Spent`), and the time and the reports of this one, from the recorder. Out: the cost up
 to now, which Tune's controller compares with the limit at each of its steps.

@@ -6,6 +6,9 @@ its plan before it starts anything, and again after the searches, when it is kno
 
 A study is kept whole once it has finished. One that has not is owed: it goes on from the newest snapshot that is whole.
 What is recorded after that snapshot is computed again, or reported again where its checkpoint is there.
+
+Which checkpoint a trial goes on from is not decided here: Tune's own record of the trial in that snapshot names it.
+What the plan has of checkpoints (`RecordedCheckpoints`) tells the keeper which files on the storage still count.
 """
 
 from __future__ import annotations
@@ -79,7 +82,7 @@ class StudyPlan:
         unsaved: ids of trials that are recorded, and in no snapshot: the strategy will propose them again.
         retry_failed: True if trials that have failed run again, since the run stopped because they failed alike.
         spent: what it has cost.
-        checkpoints: what the recorded trials go on from, in the order of the trials.
+        checkpoints: those that are recorded, by what a resume does with them, in the order of the trials.
         warning: why it does not go on from the newest snapshot; "" if it does.
         trainings: rank and training seed of each confirmation that is owed.
         test: True if an evaluation on the test split is owed.

@@ -31,7 +31,7 @@ from tuning.study.progress import Progress
 from tuning.study.recorder import Recorder
 from tuning.study.resume import Search
 from tuning.study.study import Study
-from tuning.supervision.stopping import stopped_during
+from tuning.supervision.stop_signals import stopped_during
 from tuning.supervision.supervisor import StudySupervisor
 from tuning.supervision.watchdog import heartbeat_of
 from tuning.tracking.tracking import Tracking

@@ -3,6 +3,10 @@
 In: the hooks of Tune's controller (`tuning.tune_compat.controller`). Out: what it does to the trials, through the same
 controller.
 
+- When the budget is spent, every trial ends where it is: what it has not reported is lost, what it has reported is
+  there, with its checkpoint, which is waited for. Processes in the middle of an epoch are killed: what they still
+  computed would cost, and nobody would read it. Tune's own ways would not do: a `Stopper` ends trials without calling
+  callbacks, and loses a checkpoint that is being written; `stop_trial` passes results to searchers that there are not.
 - A trial whose node is lost goes on elsewhere from its newest checkpoint, and that is not its own failure:
   `max_failures` is for what trials do. Ray reports the node only if a cloud takes it back with notice. A process that
   ends without an error is therefore looked into first (`actor_failures`): its node's death may be known only after
@@ -11,10 +15,6 @@ controller.
   is queried first: the kernel may have killed the process for want of memory.
 - A process without progress is killed (`watchdog`), and its trial starts again.
 - The limit of trials at a time follows the cluster, so that nodes which join later are used.
-- When the budget is spent, every trial ends where it is: what it has not reported is lost, what it has reported is
-  there, with its checkpoint, which is waited for. Processes in the middle of an epoch are killed: what they still
-  computed would cost, and nobody would read it. Tune's own ways would not do: a `Stopper` ends trials without calling
-  callbacks, and loses a checkpoint that is being written; `stop_trial` passes results to searchers that there are not.
 - Snapshots take a share of the driver's time at most.
 """
 
@@ -32,9 +32,9 @@ from trainables.machine import clock
 from tuning.outcome import NodeLoss
 from tuning.supervision import watchdog
 from tuning.supervision.actor_failures import ActorFailure, Diagnosis
+from tuning.supervision.driver_time import DriverTime
 from tuning.supervision.full_disk import full_disk_error
 from tuning.supervision.retry import RetryPolicy
-from tuning.supervision.time_budget import TimeBudget
 from tuning.tune_compat import heartbeats
 from tuning.tune_compat.internals import forget_restore
 from tuning.tune_compat.processes import actor_alive
@@ -98,7 +98,7 @@ class StudySupervisor:
         self._full: Exception | None = None  # a trial could not write to the storage
         self._watch = None if heartbeat is None else watchdog.Watchdog(heartbeat.seconds)
         self._hung: dict[str, watchdog.HungActor] = {}  # by actor: killed for it
-        self._snapshot_time = TimeBudget(SNAPSHOT_SHARE, SNAPSHOT_BURST)
+        self._snapshot_time = DriverTime(SNAPSHOT_SHARE, SNAPSHOT_BURST)
 
     def begin_step(self, controller: Controller) -> None:
         """Adjusts the limit of trials at a time, every five seconds."""

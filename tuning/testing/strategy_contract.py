@@ -1,4 +1,4 @@
-"""The contract of every strategy: its plans, and how its studies run."""
+"""The contract of every strategy: its plans (`plan_contract`), and how its studies run (`study_contract`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Ray's ASHA, mended for restarts: it decides again what was decided and not yet done."""
+"""Stops trials early by Ray's ASHA: the decision is Ray's `ASHAScheduler`, mended here for restarts.
+
+After a restart it decides again what was decided and not yet done.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainables.machine import clock
 
 
-class TimeBudget:
+class DriverTime:
     """Seconds that are earned as time goes by, and spent.
 
     Args:
