@@ -239,7 +239,7 @@ def test_keys_reach_who_needs_them_on_the_nodes_and_nothing_that_is_written_or_t
     (tmp_path / "spec.yaml").write_text(KEYED_SPEC)
     RefusingServer.shown.clear()
     with account(HOME=str(tmp_path), RAY_AUTH_TOKEN=cluster.token, **SUBMITTERS):
-        status = main(["submit", "spec.yaml", "--wait", "--address", cluster.jobs.dashboard])
+        status = main(["submit", "spec.yaml", "--wait", "--address", cluster.dashboard])
         submitter = "".join(capsys.readouterr())
     assert status == 0, submitter
     assert main(["results", "keyed", "--storage", str(cluster.home / "runs"), "--json"]) == 0
@@ -249,7 +249,7 @@ def test_keys_reach_who_needs_them_on_the_nodes_and_nothing_that_is_written_or_t
     assert shown == {b"api:" + SECRETS["wandb_key"].encode()}
 
     paths = ["/api/jobs/", *(f"/api/v0/{what}" for what in STATE)]
-    told = {path: get(cluster.jobs.dashboard + path, cluster.token) for path in paths}
+    told = {path: get(cluster.dashboard + path, cluster.token) for path in paths}
     told |= {"the submitter": submitter.encode()}
     written = dict(contents(cluster.home, *cluster.temporary, tmp_path))
     assert len(written) > 100, "the search found next to nothing to search"

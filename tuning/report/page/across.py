@@ -240,7 +240,7 @@ def _chances(across: Across, looks: Mapping[str, LineStyle]) -> Figure:
         (f"{plotly_text(pair.first)}<br>over {plotly_text(pair.second)}", pair.better, pair, looks[pair.first].colour)
         for pair in across.pairs
     ]
-    plot = _with_intervals(rows, "probability that the first is better")
+    plot = _with_intervals(rows, "chance that the first is better")
     plot["layout"]["xaxis"] |= {"range": [-0.02, 1.02], "tickformat": ".0%"}
     chances = join_names([f"{pair.first} over {pair.second} {chance_in_words(pair)}" for pair in across.pairs])
     return Figure(
