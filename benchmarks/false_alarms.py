@@ -290,7 +290,7 @@ def _weights(rows: int) -> np.ndarray:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Runs the command."""
+    """Simulates the regimes that the command line names, prints their tables and writes the full form down."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "name", nargs="?", default="", help="regimes whose name contains it; default: all, written down"

@@ -146,7 +146,7 @@ class Samples:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the sampling."""
+        """Stops the thread that samples, and waits until it has ended."""
         self._stopped.set()
         self._thread.join()
 

@@ -32,7 +32,7 @@ NOT_CUDA = ("AMD", "Intel", "TPU", "aws", "HPU", "NPU")  # how Ray's names of ot
 
 
 class NodeRequest(NamedTuple):
-    """What every node has to examine."""
+    """The places, modules and files that every node has to examine."""
 
     modules: tuple[str, ...]
     reads: tuple[str, ...]
@@ -41,7 +41,7 @@ class NodeRequest(NamedTuple):
 
 
 class NodeReport(NamedTuple):
-    """What one node has and lacks."""
+    """The findings of one node: what it has and what it lacks."""
 
     versions: Mapping[str, str]  # "python" and those of `LIBRARIES` that are installed
     digests: Mapping[str, str | None]  # of each module's sources; None: not found

@@ -31,7 +31,7 @@ Values = tuple[float, float]  # learning rate and weight decay: they tell trials
 
 @dataclass(frozen=True)
 class Life:
-    """What one driver has left, from its start to its death, as found when all its processes had ended."""
+    """The remains of one driver, from its start to its death, as found when all its processes had ended."""
 
     study: StudyOutcome | None  # as recorded then; None: nothing yet
     told: Sequence[Told] = ()

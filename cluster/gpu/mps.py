@@ -115,7 +115,7 @@ class MpsDaemon:
 
 
 class NodeMps(NamedTuple):
-    """What `probe_mps` found on one node."""
+    """The state of MPS on one node, as `probe_mps` found it."""
 
     serves: bool  # an MPS daemon runs that accepts our processes
     exclusive: bool  # a GPU accepts one process only, unless under MPS

@@ -20,7 +20,10 @@ USABLE_MEMORY = 0.9  # share; the rest is for fragmentation and for peaks beyond
 
 
 class Load(Protocol):
-    """What one trial needs of a device that it has for itself; `trainables.finetune.footprint` measures it."""
+    """The memory that one trial needs of a device of its own, and its share of the device's time.
+
+    `trainables.finetune.footprint` measures both.
+    """
 
     @property
     def total_bytes(self) -> int:

@@ -49,7 +49,7 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What the cluster reports about a job."""
+    """The state of a job, as the cluster reports it."""
 
     id: str
     state: State

@@ -177,7 +177,7 @@ class Fixed(Dimension):
 
     @property
     def count(self) -> int:
-        """One value."""
+        """Returns 1: a fixed dimension has one value."""
         return 1
 
     def contains(self, value: Value) -> bool:

@@ -45,7 +45,7 @@ class Defaults(Strategy):
         return [("space", f"{', '.join(space.searched)}: nothing is searched here; write values: {{name: value}}")]
 
     def planned_trials(self, space: Space) -> int:
-        """One trial."""
+        """Returns 1: the defaults are one trial."""
         return 1
 
     def planned_epochs(self, space: Space, epochs: float) -> float:

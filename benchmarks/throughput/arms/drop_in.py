@@ -11,7 +11,7 @@ from benchmarks.throughput.arms.trainer import make_trainer, objective, rows_of
 
 
 def main(folder: Path, variant: str) -> None:
-    """Runs the list."""
+    """Trains a trial for each learning rate of the workload in `folder`."""
     from ray import tune
 
     workload = workload_in(folder)

@@ -25,7 +25,7 @@ LOOP = "loop.json"  # {"wall_seconds": ..., "cpu_seconds": ...}
 
 
 def main(folder: Path) -> None:
-    """Runs the list."""
+    """Trains a trial for each learning rate of the workload in `folder`."""
     workload = workload_in(folder)
     spawn = multiprocessing.get_context("spawn")
     warm, times = spawn.Barrier(workload.slots), spawn.SimpleQueue()

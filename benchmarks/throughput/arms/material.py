@@ -1,4 +1,4 @@
-"""What a trial of tunefleet starts from: tokenised rows and the pretrained model with a new head."""
+"""Prepares what a trial of tunefleet starts from: tokenised rows and the pretrained model with a new head."""
 
 from __future__ import annotations
 

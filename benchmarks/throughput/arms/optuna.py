@@ -18,7 +18,7 @@ from benchmarks.throughput.arms.trainer import make_trainer, objective, rows_of
 
 
 def main(folder: Path) -> None:
-    """Runs the list."""
+    """Trains a trial for each learning rate of the workload in `folder`."""
     workload = workload_in(folder)
     if workload.device == "cpu":
         torch.set_num_threads(workload.slots)

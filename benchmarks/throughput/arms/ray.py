@@ -17,7 +17,7 @@ from benchmarks.throughput.arms.trainer import make_trainer, objective, rows_of
 
 
 def main(folder: Path, variant: str) -> None:
-    """Runs the list."""
+    """Trains a trial for each learning rate of the workload in `folder`."""
     workload = workload_in(folder)
     trainer = make_trainer(workload, folder, rows_of(workload), expert=variant == "expert")
     ray.init(**workload.ray_options)

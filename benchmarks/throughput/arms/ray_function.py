@@ -57,7 +57,7 @@ def train(config: dict[str, float], workload: Workload, folder: Path, data: dict
 
 
 def main(folder: Path) -> None:
-    """Runs the list."""
+    """Trains a trial for each learning rate of the workload in `folder`."""
     workload = workload_in(folder)
     rows = rows_of(workload)
     splits = {"train": rows.train, "validation": rows.validation}

@@ -38,17 +38,17 @@ class TimedFineTuning(FineTuning):
             return super().advance(epochs)
 
     def score(self, split: Literal["validation", "test"]) -> Scores:
-        """Evaluates."""
+        """Evaluates on the split, and notes when that began and ended."""
         with self._stamp("evaluate", tokens=self.tokens):
             return super().score(split)
 
     def save(self, *positional: Any, **named: Any) -> Any:
-        """Writes a checkpoint."""
+        """Writes a checkpoint, and notes when that began and ended."""
         with self._stamp("checkpoint"):
             return super().save(*positional, **named)
 
     def restore(self, *positional: Any, **named: Any) -> Any:
-        """Restores a checkpoint, a donor's or its own."""
+        """Restores a checkpoint, a donor's or its own, and notes when that began and ended."""
         with self._stamp("restore"):
             return super().restore(*positional, **named)
 

@@ -94,7 +94,7 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def train(self, *positional: Any, **named: Any) -> Any:
-        """Runs one trial."""
+        """Trains one trial, and records its rate, its last scores, its tokens and its steps."""
         self.tokens = 0
         output = super().train(*positional, **named)
         scores = [entry for entry in self.state.log_history if "eval_accuracy" in entry][-1]

@@ -111,7 +111,7 @@ def test_a_driver_whose_run_was_taken_over_writes_nothing_more(cloud: tuple[Any,
 
 @pytest.mark.unit
 def test_a_driver_that_takes_no_snapshot_for_hours_keeps_its_lease(bucket: str) -> None:
-    """That is the case in a long epoch, or while it confirms."""
+    """A driver takes none in a long epoch, or while it confirms."""
     filesystem, folder = open_bucket(bucket)
 
     def written() -> Any:
