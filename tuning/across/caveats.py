@@ -18,13 +18,15 @@ def across_caveats(across: Across, tasks: Sequence[TaskScores]) -> tuple[str, ..
     """
     return (
         *_left_out(across),
+        *_baselines(across, tasks),
         *_unfinished(tasks),
         *_imputed(tasks),
         *_seeds(across),
         *_metrics(across),
         *_scales(across),
-        "Intervals are for other seeds of these searches on these tasks; only the tests over tasks are about other "
-        "tasks. Each experiment has caveats of its own: see `tunefleet compare NAME`.",
+        "Tests over tasks and the intervals of differences (A-B) are for other tasks like these; all other intervals "
+        "are for other seeds of these searches on these tasks. Each experiment has caveats of its own: see `tunefleet "
+        "compare NAME`.",
     )
 
 
@@ -32,6 +34,19 @@ def _left_out(across: Across) -> list[str]:
     if not across.left_out:
         return []
     return [f"Left out, since not all tasks have it: {'; '.join(across.left_out)}."]
+
+
+def _baselines(across: Across, tasks: Sequence[TaskScores]) -> list[str]:
+    declared = {task.experiment: task.baseline for task in tasks}
+    if across.baseline is not None or not any(declared.values()):
+        return []
+    if len(set(declared.values())) == 1:
+        return [f"The baseline {tasks[0].baseline} is not among the compared strategies: all pairs have equal weight."]
+    listed = ", ".join(f"{name} {baseline or 'none'}" for name, baseline in declared.items())
+    return [
+        f"The experiments have no baseline in common ({listed}): no gain over one is tested first, and all pairs have "
+        "equal weight."
+    ]
 
 
 def _unfinished(tasks: Sequence[TaskScores]) -> list[str]:

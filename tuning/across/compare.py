@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -15,50 +15,53 @@ from tuning.across.aggregates import (
     percentile_bounds,
     percentile_interval,
     performance_profile,
-    probability_of_improvement,
     profile_thresholds,
 )
 from tuning.across.caveats import across_caveats
-from tuning.across.significance import friedman, rank_means, signed_ranks, smallest_p, tasks_needed, wilcoxon_p
+from tuning.across.pairs import across_pairs, tested_score
+from tuning.across.significance import friedman, rank_means, smallest_p, tasks_needed
 from tuning.across.tasks import TaskScores, TaskSet, collect_tasks, same_data_pairs
-from tuning.across.types import Across, AcrossPair, AcrossRow, Friedman, TaskRow
+from tuning.across.types import Across, AcrossRow, Friedman, TaskRow
 from tuning.across.verdict import SCALE, across_verdict
 from tuning.comparison.formatting import join_names
-from tuning.comparison.multiple_comparisons import holm
-from tuning.comparison.verdict_levels import ALPHA
+from tuning.comparison.multiple_comparisons import error_shares
 from tuning.outcome import ExperimentOutcome
 
-NORMALISED = "normalised scores"
 DIGITS = 12  # of an aggregate: rounding errors of additions are smaller
 
 
-def compare_across(outcomes: Sequence[ExperimentOutcome]) -> Across:
+def compare_across(outcomes: Sequence[ExperimentOutcome], *, specs: Sequence[Mapping[str, Any] | None] = ()) -> Across:
     """Compares the strategies that all experiments have, each experiment as a task, finished or not.
 
     Strategies are the same if name and kind are equal. Metrics may differ.
 
     Args:
         outcomes: of the experiments.
+        specs: of the experiments, resolved, as their YAML has it, for their baselines; None: unknown. Without any, or
+            where none is named, a strategy of kind `defaults` is the baseline.
 
     Raises:
         InputError: fewer than two experiments, one given twice, one without a study, fewer than two strategies in
             common, or fewer than two experiments in which all of these have a test score.
     """
-    found = collect_tasks(outcomes)
+    found = collect_tasks(outcomes, specs)
     tasks = tuple(map(_task_row, found.tasks))
-    pairs, differences = _pairs(found, tasks)
     withheld = _withheld(found.tasks)
+    pairs = across_pairs(found, tasks, claimable=withheld is None)
+    share = max(error_shares([(pair.first, pair.second) for pair in pairs], found.baseline))
     rows = _rows(found, tasks)
     ranks = np.array([task.ranks for task in tasks])
     across = Across(
         tasks=tasks,
         strategies=found.strategies,
         rows=rows,
-        pairs=tuple(replace(pair, shown=pair.shown and withheld is None) for pair in pairs),
+        baseline=found.baseline,
+        pairs=pairs,
         friedman=_friedman(ranks),
         least_p=smallest_p(len(tasks)),
-        tasks_needed=tasks_needed(len(pairs)),
-        differences=differences,
+        least_corrected=min(1.0, smallest_p(len(tasks)) / share),
+        tasks_needed=tasks_needed(share),
+        differences=tested_score(tasks),
         thresholds=_thresholds(found.tasks),
         left_out=found.left_out,
         withheld=withheld,
@@ -119,49 +122,6 @@ def _rows(found: TaskSet, tasks: Sequence[TaskRow]) -> tuple[AcrossRow, ...]:
         )
         rows.append(row)
     return tuple(sorted(rows, key=lambda row: row.rank))
-
-
-def _pairs(found: TaskSet, tasks: Sequence[TaskRow]) -> tuple[tuple[AcrossPair, ...], str]:
-    """Returns all pairs of strategies, and the score whose differences are tested."""
-    metrics = {(task.metric, task.mode) for task in tasks}
-    of = tasks[0].metric if len(metrics) == 1 else NORMALISED
-    levels = np.array([_levels(task, of) for task in tasks])  # (tasks, strategies), more is better
-    ahead = [task.ahead for task in found.tasks]
-    drawn, seeds = bootstrap_seeds(ahead), sum(len(task.seeds) for task in tasks)
-    pairs = []
-    for pair in combinations(range(len(found.strategies)), 2):
-        one, other = pair if signed_ranks(_differences(levels, *pair)) >= 0 else pair[::-1]
-        differences = _differences(levels, one, other)
-        pairs.append(
-            AcrossPair(
-                first=found.strategies[one],
-                second=found.strategies[other],
-                wins=int((differences > 0).sum()),
-                losses=int((differences < 0).sum()),
-                better=float(probability_of_improvement(ahead, one, other)),
-                interval=None
-                if drawn is None
-                else percentile_interval(probability_of_improvement(drawn, one, other), seeds),
-                p=wilcoxon_p(differences),
-                corrected=1.0,
-                shown=False,
-            )
-        )
-    corrected = holm([pair.p for pair in pairs])
-    judged = (replace(pair, corrected=p, shown=p <= ALPHA) for pair, p in zip(pairs, corrected, strict=True))
-    return tuple(sorted(judged, key=lambda pair: (pair.p, -pair.better))), of
-
-
-def _differences(levels: np.ndarray, one: int, other: int) -> np.ndarray:
-    """Returns differences per task, rounded to 9 digits so that equal ones are ties."""
-    return np.array([float(f"{difference:.9g}") for difference in levels[:, one] - levels[:, other]])
-
-
-def _levels(task: TaskRow, of: str) -> list[float]:
-    """Returns the means that the signed-rank tests use; more is better."""
-    if of == NORMALISED:
-        return list(task.normalised or [0.0] * len(task.means))
-    return [mean if task.mode == "max" else -mean for mean in task.means]
 
 
 def _friedman(ranks: np.ndarray) -> Friedman | None:

@@ -77,9 +77,39 @@ def smallest_p(tasks: int) -> float:
     return float(min(1.0, 2.0 ** (1 - tasks)))
 
 
-def tasks_needed(pairs: int) -> int:
-    """Returns the fewest tasks with which one of `pairs` can differ significantly."""
+def tasks_needed(share: float) -> int:
+    """Returns the fewest tasks with which a pair that has `share` of the error rate can differ significantly."""
     tasks = 1
-    while pairs * smallest_p(tasks) > ALPHA:
+    while smallest_p(tasks) / share > ALPHA:
         tasks += 1
     return tasks
+
+
+def typical_difference(differences: np.ndarray, level: float) -> tuple[float, tuple[float, float] | None]:
+    """Returns the Hodges-Lehmann estimate of the differences, and its interval from the signed-rank test.
+
+    The estimate is the median of the means of any two differences, also of one with itself. The interval has the shifts
+    that the test does not reject (J. L. Hodges and E. L. Lehmann, Annals of Mathematical Statistics 34, 1963, 598-611).
+
+    Args:
+        differences: one per task.
+        level: the error rate of the interval.
+
+    Returns:
+        The estimate and the ends. None instead of these: there are too few tasks for that level, or all differences are
+        equal, which does not mean that there is no error.
+    """
+    means = np.sort(((differences[:, None] + differences) / 2)[np.triu_indices(len(differences))])
+    beyond = int((np.cumsum(_rank_sum_chances(len(differences))) <= level / 2).sum())
+    middle = float(np.median(means))
+    if not beyond or means[beyond - 1] == means[-beyond]:
+        return middle, None
+    return middle, (float(means[beyond - 1]), float(means[-beyond]))
+
+
+def _rank_sum_chances(tasks: int) -> np.ndarray:
+    """Returns the probabilities of all sums of positive ranks, 0 to the largest, if both signs are equally likely."""
+    chances = np.array([1.0])
+    for rank in range(1, tasks + 1):
+        chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
+    return chances

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from trainables.errors import InputError
+from tuning.comparison.baseline import declared_baseline
 from tuning.comparison.formatting import join_names
 from tuning.comparison.imputation import impute_failed
 from tuning.comparison.repeats import distinct_seeds
@@ -37,6 +38,7 @@ class TaskScores:
     unfinished: tuple[str, ...]  # studies that have not finished
     imputed: tuple[str, ...]  # failed searches with an imputed score
     lost: tuple[str, ...]  # searches without a score, even an imputed one, if another strategy has one
+    baseline: str | None  # the strategy that its spec declares; None: none
 
     @property
     def means(self) -> tuple[float, ...]:
@@ -57,12 +59,19 @@ class TaskSet:
     strategies: tuple[str, ...]
     left_out: tuple[str, ...]
 
+    @property
+    def baseline(self) -> str | None:
+        """The baseline that all tasks declare, if it is one of the common strategies."""
+        declared = {task.baseline for task in self.tasks}
+        return next((name for name in self.strategies if declared == {name}), None)
 
-def collect_tasks(outcomes: Sequence[ExperimentOutcome]) -> TaskSet:
+
+def collect_tasks(outcomes: Sequence[ExperimentOutcome], specs: Sequence[Mapping[str, Any] | None] = ()) -> TaskSet:
     """Collects the tasks, with the strategies that all experiments have under the same name and kind.
 
     Args:
         outcomes: of the experiments.
+        specs: see `compare_across`.
 
     Raises:
         InputError: fewer than two experiments, one given twice, one without a study, fewer than two strategies in
@@ -79,8 +88,8 @@ def collect_tasks(outcomes: Sequence[ExperimentOutcome]) -> TaskSet:
         rule = f"have {'one strategy' if strategies else 'no strategies'} in common ({lists})"
         raise InputError("experiments", ", ".join(given), rule, "name experiments that share at least two strategies")
     tasks = []
-    for outcome in outcomes:
-        task = _task(outcome, strategies)
+    for outcome, spec in zip(outcomes, specs or [None] * len(outcomes), strict=True):
+        task = _task(outcome, strategies, declared_baseline(kinds[outcome.name], spec or {}))
         if isinstance(task, str):
             left_out.append(task)
         else:
@@ -119,7 +128,7 @@ def _why_left_out(strategy: str, kinds: Mapping[str, Mapping[str, str]]) -> str:
     return f"{strategy} ({', '.join(f'of kind {found[strategy]} in {name}' for name, found in kinds.items())})"
 
 
-def _task(outcome: ExperimentOutcome, strategies: Sequence[str]) -> TaskScores | str:
+def _task(outcome: ExperimentOutcome, strategies: Sequence[str], baseline: str | None) -> TaskScores | str:
     """Returns the task, or why it is left out."""
     studies: dict[str, list[StudyOutcome]] = {}
     for study in outcome.studies:
@@ -151,6 +160,7 @@ def _task(outcome: ExperimentOutcome, strategies: Sequence[str]) -> TaskScores |
             for seed in sorted(completed.lost[name])
             if any(seed in found for found in by_seed.values())
         ),
+        baseline=baseline,
     )
 
 

@@ -10,12 +10,12 @@ from typing import IO
 
 from trainables.wording import counted
 from tuning.across.types import Across, AcrossRow
-from tuning.across.verdict import chance_in_words, middle_in_words
+from tuning.across.verdict import chance_in_words, difference_in_words, middle_in_words
 from tuning.comparison.formatting import decimals_for
 from tuning.comparison.tables import INTERVAL, Line, TextTable
 from tuning.comparison.text import console_for, rich_table, to_plain_json
 
-ACROSS_VERSION = 1  # of the JSON schema; increases when a key changes
+ACROSS_VERSION = 2  # of the JSON schema; increases when a key changes
 SHARES = (0.25, 0.5, 0.75)  # normalised scores at which the table shows the profile
 CSV_COLUMNS = ("experiment", "metric", "strategy", "seeds", "test", "rank", "normalised", "device_seconds")
 
@@ -122,10 +122,11 @@ def _pairs(across: Across) -> TextTable:
                 f"{pair.first} - {pair.second}",
                 f"{pair.wins} : {pair.losses}",
                 chance_in_words(pair),
+                difference_in_words(pair, across),
                 "<0.001" if pair.corrected < 0.001 else f"{pair.corrected:.3f}",
             ),
             "bold" if pair.shown else "",
         )
         for pair in across.pairs
     )
-    return TextTable(("pair", "tasks", f"P(A>B) {INTERVAL}", "p corr."), tuple(lines))
+    return TextTable(("pair", "tasks", f"P(A>B) {INTERVAL}", f"A-B {INTERVAL}", "p corr."), tuple(lines))

@@ -48,8 +48,10 @@ class AcrossPair:
     losses: int  # number of tasks in which the second has
     better: float  # probability that a search of the first beats one of the second, as the mean over tasks
     interval: Interval | None  # of `better`, for other seeds on these tasks; None: unknown
+    difference: float  # what the first gains in `Across.differences`, whatever their direction: Hodges and Lehmann's
+    difference_interval: Interval | None  # of that, for other tasks; simultaneous over all pairs; None: unknown
     p: float  # two-sided, of Wilcoxon's signed-rank test over tasks
-    corrected: float  # p, corrected for all pairs by Holm's method
+    corrected: float  # p, corrected for all pairs by Holm's method; those with the baseline come first
     shown: bool  # True: a significant difference over tasks, at a familywise 5 %
 
 
@@ -69,9 +71,11 @@ class Across:
     tasks: tuple[TaskRow, ...]  # in the order given
     strategies: tuple[str, ...]  # in the order of the first experiment
     rows: tuple[AcrossRow, ...]  # the best mean rank first
-    pairs: tuple[AcrossPair, ...]  # the smallest p first
+    baseline: str | None  # the strategy that all others are tested against first; None: the tasks share none
+    pairs: tuple[AcrossPair, ...]  # all pairs: those with the baseline first, then by p
     friedman: Friedman | None  # None: there are two strategies only, which their pair compares
     least_p: float  # the smallest p that a test of two strategies over these tasks can have
+    least_corrected: float  # the same, corrected for all pairs
     tasks_needed: int  # fewest tasks with which a pair can differ significantly, if all tasks agree
     differences: str  # the score that the signed-rank tests compare: the common metric, or normalised scores
     thresholds: tuple[float, ...]  # normalised scores at which `AcrossRow.profile` is given; (): none

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
+from tuning.core_yaml import parse_recorded_spec
 from tuning.run_folder.experiments import load_experiment
 
 if TYPE_CHECKING:
@@ -45,4 +46,5 @@ def loaded_across(experiments: Sequence[str], storage: str, store: str | None) -
     """
     from tuning.across import compare_across
 
-    return compare_across([load_experiment(experiment, storage, store)[0] for experiment in experiments])
+    loaded = [load_experiment(experiment, storage, store) for experiment in experiments]
+    return compare_across([outcome for outcome, _ in loaded], specs=[parse_recorded_spec(text) for _, text in loaded])

@@ -13,9 +13,10 @@ from tuning.argument_checks import shortened, type_name
 from tuning.budget import Price
 from tuning.comparison.advice import advice_text
 from tuning.comparison.anytime import anytime_curves, best_score, best_so_far_curve, target_cost
+from tuning.comparison.baseline import declared_baseline
 from tuning.comparison.caveats import comparison_caveats
 from tuning.comparison.expected_best import RANDOM, expected_best_curve, why_no_curve
-from tuning.comparison.imputation import DEFAULTS, impute_failed
+from tuning.comparison.imputation import impute_failed
 from tuning.comparison.origins import origin_caveats, origins_of, same_choices
 from tuning.comparison.pairs import pairs_of
 from tuning.comparison.ranks import rank_strategies
@@ -135,10 +136,9 @@ def _unfinished(studies: Sequence[StudyOutcome], spec: Mapping[str, Any]) -> str
 
 
 def _baseline(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> StrategyRow:
-    """Returns the strategy that the spec names, else the one of kind `defaults`, else the first."""
-    by_name = {row.strategy: row for row in rows}
-    named = by_name.get(str(spec.get("baseline")))
-    return named or next((row for row in rows if row.kind == DEFAULTS), rows[0])
+    """Returns the declared baseline, else the first strategy."""
+    declared = declared_baseline({row.strategy: row.kind for row in rows}, spec)
+    return next((row for row in rows if row.strategy == declared), rows[0])
 
 
 def _score_range(study: StudyOutcome) -> tuple[float, float]:

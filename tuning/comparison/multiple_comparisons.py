@@ -54,10 +54,14 @@ def correct_p_values(
     return result
 
 
-def holm(found: Sequence[float]) -> list[float]:
-    """Corrects p values by Holm's method, which holds for any dependence between them."""
-    p = np.array(found, dtype=float)
-    return [float(value) for value in _weighted_holm(p, np.full(len(p), 1 / max(1, len(p))))]
+def holm(pairs: Sequence[StrategyPair], found: Sequence[float], baseline: Hashable | None) -> list[float]:
+    """Returns the p of each pair, corrected for all pairs by Holm's method.
+
+    It holds for any dependence between the tests. Unlike the closed test it does not infer from A = B and B = C that
+    A = C. Pairs with the baseline have most of the error rate (see `error_shares`); None: all pairs have equal weight.
+    """
+    share = np.array(error_shares(pairs, baseline))
+    return [float(value) for value in _weighted_holm(np.array(found, dtype=float), share)]
 
 
 def _closed(p: np.ndarray, inside: np.ndarray, first: np.ndarray) -> np.ndarray:

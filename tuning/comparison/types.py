@@ -12,7 +12,7 @@ from tuning.outcome import Stretch, trial_name
 if TYPE_CHECKING:
     import pandas as pd
 
-Covers = Literal["rows", "trainings", "seeds"]  # the sources of variation of an interval
+Covers = Literal["rows", "trainings", "seeds", "tasks"]  # the sources of variation of an interval
 
 
 # How the difference of a pair compares with `Comparison.worthwhile`; "better": by an unknown amount.

@@ -128,7 +128,8 @@ def compare_across(
     """Compare the strategies over several experiments, each a task; `print` shows the tables and the verdict.
 
     Args:
-        experiments: two or more, each an outcome, or a name, run folder or URI.
+        experiments: two or more, each an outcome, or a name, run folder or URI. An outcome does not know the
+            `baseline` of its spec: a strategy of kind `defaults` is its baseline, if it has one.
         storage, store: as in `load_outcome`.
 
     Raises:
@@ -139,9 +140,17 @@ def compare_across(
 
     if isinstance(experiments, str | Path | ExperimentOutcome):
         raise InputError("experiments", shortened(experiments), "is one, not a list of several", "give [one, another]")
-    return compared(
-        [each if isinstance(each, ExperimentOutcome) else _recorded(each, storage, store)[0] for each in experiments]
-    )
+    outcomes: list[ExperimentOutcome] = []
+    specs: list[Mapping[str, Any] | None] = []
+    for each in experiments:
+        if isinstance(each, ExperimentOutcome):
+            outcomes.append(each)
+            specs.append(None)
+        else:
+            outcome, text = _recorded(each, storage, store)
+            outcomes.append(outcome)
+            specs.append(_plain(text))
+    return compared(outcomes, specs=specs)
 
 
 def report(

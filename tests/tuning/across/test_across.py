@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -80,8 +81,9 @@ def test_holm_agrees_with_statsmodels_and_the_tasks_that_it_takes_are_counted() 
     from statsmodels.stats.multitest import multipletests
 
     found = [0.02, 0.004, 0.3, 0.02, 0.9]
-    assert holm(found) == pytest.approx(multipletests(found, method="holm")[1])
-    assert [tasks_needed(pairs) for pairs in (1, 3, 6, 10)] == [6, 7, 8, 9]
+    pairs = list(combinations("abcde", 2))[: len(found)]
+    assert holm(pairs, found, None) == pytest.approx(multipletests(found, method="holm")[1])
+    assert [tasks_needed(1 / pairs) for pairs in (1, 3, 6, 10)] == [6, 7, 8, 9]
 
 
 def test_scores_are_normalised_between_the_worst_and_the_best_mean_in_either_direction() -> None:
@@ -300,9 +302,9 @@ def test_the_terminal_shows_it_in_80_columns_and_the_other_forms_hold_the_same()
     assert " pbt      1.00 3 of 3  1.00 [0.96, 1.04]" in text
     assert "Normalised scores: in each task 0 is the worst mean" in text
     plain = json.loads(across_json(across))
-    assert plain["schema_version"] == 1
+    assert plain["schema_version"] == 2
     assert plain["friedman"] == {"statistic": pytest.approx(6.0), "p": pytest.approx(1 / 36), "exact": True}
-    assert plain["pairs"][0].keys() >= {"wins", "losses", "better", "interval", "p", "corrected", "shown"}
+    assert plain["pairs"][0].keys() >= {"wins", "losses", "better", "difference", "p", "corrected", "shown"}
     assert across_markdown(across).startswith("## 3 strategies over 3 tasks\n")
     assert plain["rows"][-1]["middle"] == 0.0
     lines = across_csv(across).splitlines()

@@ -19,14 +19,15 @@ from tuning.store.study_store import StudyStore
 pytestmark = pytest.mark.unit
 
 NAMES = ("first", "second", "third")
+BASELINES = {"over-grid": "grid", "grid-too": "grid", "over-pbt": "pbt"}  # the baseline that the spec names
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Makes three finished run folders with two strategies and two seeds each; the first has one more strategy."""
+    """Makes finished run folders with two strategies and two seeds each; the first has one more strategy."""
     place = tmp_path_factory.mktemp("across")
-    for index, name in enumerate(NAMES):
-        spec = load_spec(GOOD, [f"name={name}", f"cluster.storage={place / 'runs'}"])
+    for index, (name, baseline) in enumerate((*dict.fromkeys(NAMES).items(), *BASELINES.items())):
+        spec = load_spec(GOOD, [f"name={name}", f"cluster.storage={place / 'runs'}", f"baseline={baseline or 'null'}"])
         spec.run_folder.mkdir(parents=True)
         (spec.run_folder / "spec.yaml").write_text(spec.to_yaml())
         store = StudyStore(f"sqlite:///{spec.run_folder / 'study.db'}")
@@ -75,6 +76,20 @@ def test_the_same_from_python() -> None:
         tunefleet.compare_across("first")
 
 
+def test_the_baseline_of_the_specs_comes_first_in_the_command_and_in_python(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["compare", "over-grid", "grid-too", "--across"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "No gain over the baseline grid is shown: pbt, the nearest to one, is ahead by 0.100 accuracy" in words
+    assert tunefleet.compare_across(["over-grid", "grid-too"]).baseline == "grid"
+    assert tunefleet.compare_across([tunefleet.load_outcome("over-grid"), "grid-too"]).baseline is None
+    assert main(["compare", "over-grid", "over-pbt", "--across"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "The experiments have no baseline in common (over-grid grid, over-pbt pbt)" in words
+    assert "baseline grid" not in words
+
+
 def test_json_markdown_and_csv_hold_it_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *NAMES, "--across", "--json"]) == 0
     plain = json.loads(capsys.readouterr().out)
@@ -82,7 +97,7 @@ def test_json_markdown_and_csv_hold_it_too(capsys: pytest.CaptureFixture[str]) -
     assert [task["experiment"] for task in plain["tasks"]] == list(NAMES)
     assert plain["pairs"][0]["wins"] == 3
     assert main(["compare", *NAMES, "--across", "--format", "markdown"]) == 0
-    assert "| pbt - grid | 3 : 0 | 100 % | 0.250 |" in capsys.readouterr().out
+    assert "| pbt - grid | 3 : 0 | 100 % | 0.100 | 0.250 |" in capsys.readouterr().out
     assert main(["compare", *NAMES, "--across", "--format", "csv"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + 3 * 2
 

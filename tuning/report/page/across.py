@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuning.across.text import heading
 from tuning.across.types import Across, AcrossPair, AcrossRow
-from tuning.across.verdict import chance_in_words, middle_in_words
+from tuning.across.verdict import chance_in_words, difference_digits, middle_in_words
 from tuning.comparison.formatting import join_names
 from tuning.report.page.document import PageContent, finite_json, template_environment
 from tuning.report.page.figure import DASHES, PALETTE, DataTable, Figure, View, plotly_json, plotly_text
@@ -92,8 +92,9 @@ def task_table(across: Across) -> DataTable:
 
 
 def across_pair_table(across: Across) -> DataTable:
-    """Returns a row per pair of strategies."""
-    columns = ("pair", "tasks won", "tasks lost", "P(first better)", "95 % interval", "p", "p, corrected", "shown")
+    """Returns a row per pair of strategies, those with the baseline first."""
+    chance, difference = ("P(first better)", "95 % interval of P"), ("difference", "95 % interval of it")
+    columns = ("pair", "tasks won", "tasks lost", *chance, *difference, "p", "p, corrected", "shown")
     return DataTable(
         columns,
         tuple(
@@ -103,6 +104,8 @@ def across_pair_table(across: Across) -> DataTable:
                 pair.losses,
                 pair.better,
                 _interval(pair),
+                pair.difference,
+                _difference_interval(pair, across),
                 pair.p,
                 pair.corrected,
                 "yes" if pair.shown else "no",
@@ -114,6 +117,11 @@ def across_pair_table(across: Across) -> DataTable:
 
 def _interval(of: AcrossRow | AcrossPair) -> str | None:
     return None if of.interval is None else f"{of.interval.low:.2f} to {of.interval.high:.2f}"
+
+
+def _difference_interval(pair: AcrossPair, across: Across) -> str | None:
+    interval, digits = pair.difference_interval, difference_digits(across)
+    return None if interval is None else f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
 
 
 def _ranks(across: Across, looks: Mapping[str, LineStyle]) -> Figure:
