@@ -1,7 +1,6 @@
 """Ray's client of the Jobs API, with our own choice of proxies, logins and certificates.
 
-Ray's own client leaves these to `requests` and the environment; here every request uses `cluster.jobs.route`. Read
-against ray 2.60: `SubmissionClient._do_request` is what all of its HTTP goes through.
+Ray's own client leaves these to `requests` and the environment; here every request uses `cluster.jobs.route`.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import AuthenticationError
-from ray.job_submission import JobSubmissionClient
 
 from cluster.jobs.route import certificate_authorities, check_route, send_request
+from cluster.ray_compat.job_client import RequestingClient
 
 if TYPE_CHECKING:
     from requests import Response
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 SECONDS = 60.0  # between two pieces of an upload or of an answer
 
 
-class JobClient(JobSubmissionClient):  # type: ignore[misc]
+class JobClient(RequestingClient):
     """Ray's client, whose requests use `cluster.jobs.route`.
 
     Args:
@@ -35,18 +34,15 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
         self._run_by = run_by
         super().__init__(url, headers=dict(headers), verify=certificate_authorities(url))
 
-    def _do_request(
-        self, method: str, endpoint: str, *, data: bytes | None = None, json_data: Any = None, **more: Any
-    ) -> Response:
+    def send(self, method: str, url: str, *, data: bytes | None, json: Any, **options: Any) -> Response:
+        """Sends one request.
+
+        Raises:
+            ClusterError: the token would be sent to a stranger.
+            AuthenticationError: the token was refused.
+        """
         answer = send_request(
-            method,
-            self._address + endpoint,
-            self._headers,
-            seconds=SECONDS,
-            run_by=self._run_by,
-            data=data,
-            json=json_data,
-            **more,
+            method, url, self.headers, seconds=SECONDS, run_by=self._run_by, data=data, json=json, **options
         )
         if answer.status_code in (401, 403):
             raise AuthenticationError(f"HTTP {answer.status_code}: {answer.text[:200]}")
@@ -61,12 +57,12 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
         """
         import aiohttp
 
-        proxy = check_route(self._address, self._headers, self._run_by)
+        proxy = check_route(self.get_address(), self.headers, self._run_by)
         async with aiohttp.ClientSession() as session:  # its own headers would go to the proxy as well
             socket = await session.ws_connect(
-                f"{self._address}/api/jobs/{job_id}/logs/tail",
-                headers=self._headers,
-                ssl=_context(certificate_authorities(self._address)),
+                f"{self.get_address()}/api/jobs/{job_id}/logs/tail",
+                headers=self.headers,
+                ssl=_context(certificate_authorities(self.get_address())),
                 proxy=None if proxy is None else proxy.url,
             )
             async for message in socket:

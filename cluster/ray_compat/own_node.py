@@ -57,6 +57,13 @@ def usable_cores() -> int:
     return max(1, min(int(get_num_cpus()), allowed))
 
 
+def setup_worker_file() -> Path:
+    """The program with which Ray's raylets start each worker, if no other is named to them."""
+    import ray
+
+    return Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py"
+
+
 def logs_folder() -> Path:
     """The folder of this node's logs, which the dashboard shows. Ray must be connected."""
     from ray._private.worker import _global_node

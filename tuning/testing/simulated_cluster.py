@@ -20,6 +20,7 @@ from typing import Any
 
 from trainables.machine.oom_probe import OomEvidence
 from tuning.testing.saved_run import SavedRun
+from tuning.tune_compat.replaced_ray import READY, TERMINATE
 
 EPOCH = 1_700_000_000.0  # seconds since 1970 at which each simulation begins
 BEGINNING = 1000.0  # on the monotonic clock
@@ -418,14 +419,14 @@ class SimulatedCluster:
         if not actor.works:
             return
         task = actor.tasks[0]
-        if task.method == "__ray_terminate__":
+        if task.method == TERMINATE:
             self.kill(actor)
             return
         if task.method == "reset":
             actor.begun, actor.epoch = False, 0.0
 
         def call() -> Any:
-            if task.method == "__ray_ready__":
+            if task.method == READY:
                 return True
             return copied(getattr(actor.instance, task.method)(*task.arguments, **task.options))
 

@@ -14,8 +14,7 @@ Not simulated: function trainables (a function runs in a thread of Tune's, which
 several processes, the time of the driver itself, and progress within a call: a process hangs if the test requests it,
 not because a step is long. Threads of the driver (copies of states, snapshots) are real ones.
 
-It replaces the calls of Ray 2.60 that Tune and this package make: `wait`, `get`, `put`, `kill`, `nodes`,
-`cluster_resources`, `get_runtime_context`, actors, tasks, `state.actors` and `internal_kv`.
+`tuning.tune_compat.replaced_ray` puts it behind the calls of Ray that Tune and this package make.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,6 +45,7 @@ from tuning.testing.simulated_cluster import (
     copied,
     node_died,
 )
+from tuning.tune_compat.replaced_ray import READY, TERMINATE, Handle, replaced_ray
 
 __all__ = ["PowerCut", "SimulatedActor", "SimulatedNode", "SimulatedRay", "simulated_ray"]
 
@@ -62,18 +62,18 @@ class _Method:
         return self._handle._ray._submit(self._handle._actor, self._name, arguments, options)
 
 
-class _Handle:
+class _Handle(Handle):
     """The actor handle that `ActorClass.remote` returns."""
 
     def __init__(self, ray: SimulatedRay, actor: SimulatedActor) -> None:
+        super().__init__(actor.id)
         self._ray, self._actor = ray, actor
-        self._actor_id = SimpleNamespace(hex=lambda: actor.id)
 
     def __del__(self) -> None:
         self._ray._let_go(self._actor)
 
     def __getattr__(self, name: str) -> _Method:
-        if name.startswith("_") and name not in ("__ray_ready__", "__ray_terminate__"):
+        if name.startswith("_") and name not in (READY, TERMINATE):
             raise AttributeError(name)
         return _Method(self, name)
 
@@ -116,15 +116,14 @@ class SimulatedRay(SimulatedCluster):
         self._deliver(reference, value)
         return reference
 
-    def create(self, cls: Any, args: Any = None, kwargs: Any = None, **options: Any) -> _Handle:
+    def create(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]) -> _Handle:
         """Replaces `ActorClass.remote`."""
         held = {"CPU": options.get("num_cpus") or 0.0, "GPU": options.get("num_gpus") or 0.0}
-        given, named = copied((tuple(args or ()), dict(kwargs or {})))
-        modified = cls.__ray_metadata__.modified_class
+        given, named = copied((args, kwargs))
         held = {kind: amount for kind, amount in held.items() if amount}
-        return _Handle(self, self._create(lambda: modified(*given, **named), held))
+        return _Handle(self, self._create(lambda: cls(*given, **named), held))
 
-    def call(self, function: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Reference:
+    def call(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Mapping[str, Any]) -> Reference:
         """Replaces `RemoteFunction.remote`. A call takes no time.
 
         If the node is cut off, or is lost meanwhile by another thread, the result is the loss of the node.
@@ -132,7 +131,7 @@ class SimulatedRay(SimulatedCluster):
         reference, pinned = Reference(), getattr(options.get("scheduling_strategy"), "node_id", self.nodes[0].id)
         (node,) = [one for one in self.nodes if one.id == pinned]
         if self._reachable(node):
-            value, error = self._called(node, function._function, args or (), kwargs or {})
+            value, error = self._called(node, function, args, kwargs)
             if self._reachable(node):
                 self._deliver(reference, value, error)
                 return reference
@@ -149,6 +148,14 @@ class SimulatedRay(SimulatedCluster):
             return None, as_task_error("task", error)
         finally:
             self._here.node = before
+
+    def node_table(self) -> list[dict[str, Any]]:
+        """Replaces `ray.nodes`."""
+        return [node.to_ray() for node in self.nodes]
+
+    def has_room(self, resources: Mapping[str, float]) -> bool:
+        """True if a node has these resources free."""
+        return self._fitting(resources) is not None
 
     def cluster_resources(self) -> dict[str, float]:
         """Replaces `ray.cluster_resources`."""
@@ -167,10 +174,18 @@ class SimulatedRay(SimulatedCluster):
         )
 
     def state_of(self, actor_id: str) -> dict[str, Any]:
-        """Replaces `ray._private.state.actors` for one actor."""
-        (actor,) = [one for one in self.actors if one.id == actor_id]
+        """Returns whether an actor lives, and where it runs, as Ray's table of actors does."""
+        actor = self._actor(actor_id)
         node = "" if actor.node is None else actor.node.id
         return {"State": "ALIVE" if actor.alive else "DEAD", "Address": {"NodeID": node}}
+
+    def kill_actor(self, actor_id: str) -> None:
+        """Replaces `ray.kill`."""
+        self.kill(self._actor(actor_id))
+
+    def _actor(self, actor_id: str) -> SimulatedActor:
+        (actor,) = [one for one in self.actors if one.id == actor_id]
+        return actor
 
     def answers(self, address: str, port: int) -> bool:
         """True if the node with that address would answer."""
@@ -210,21 +225,21 @@ class SimulatedRay(SimulatedCluster):
                 self._table[namespace, f"{actor.id}/0"] = json.dumps(beat).encode()
 
     def kv_put(self, key: str | bytes, value: str | bytes, overwrite: bool = True, namespace: bytes = b"") -> bool:
-        """Replaces `internal_kv._internal_kv_put`."""
+        """Stores a value in the head's table of keys and values."""
         self._table[namespace, _text(key)] = value if isinstance(value, bytes) else value.encode()
         return True
 
     def kv_get(self, key: str | bytes, namespace: bytes = b"") -> bytes | None:
-        """Replaces `internal_kv._internal_kv_get`."""
+        """Returns the value of a key; None without one."""
         return self._table.get((namespace, _text(key)))
 
     def kv_list(self, prefix: str | bytes, namespace: bytes = b"") -> list[bytes]:
-        """Replaces `internal_kv._internal_kv_list`."""
+        """Returns the keys that begin with `prefix`."""
         self._write_beats(namespace)
         return [key.encode() for space, key in self._table if space == namespace and key.startswith(_text(prefix))]
 
     def kv_del(self, key: str | bytes, del_by_prefix: bool = False, namespace: bytes = b"") -> int:
-        """Replaces `internal_kv._internal_kv_del`."""
+        """Removes a key, or all that begin with it, and returns how many."""
         gone = [
             one for one in self._table
             if one[0] == namespace and (one[1].startswith(_text(key)) if del_by_prefix else one[1] == _text(key))
@@ -268,7 +283,8 @@ def simulated_ray(
         simulation = SimulatedRay(nodes or (SimulatedNode(),), starts, tick, costs or {}, folder, passed)
         try:
             with contextlib.ExitStack() as stack:
-                for target, value in _replaced(simulation, session).items():
+                stack.enter_context(replaced_ray(simulation, session))
+                for target, value in _own_names(simulation).items():
                     stack.enter_context(mock.patch(target, value))
                 variables = {"TUNE_DISABLE_AUTO_INIT": "1", "TUNE_GLOBAL_CHECKPOINT_S": "0"}  # a snapshot of each event
                 stack.enter_context(mock.patch.dict("os.environ", variables))
@@ -281,41 +297,9 @@ def simulated_ray(
         simulation._check_asked()
 
 
-def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
-    """Returns the replacements for Ray, by the name under which each is looked up."""
-    from ray.air.execution.resources.fixed import FixedResourceManager
-    from ray.air.execution.resources.request import ResourceRequest
-
+def _own_names(simulation: SimulatedRay) -> dict[str, Any]:
+    """Returns what replaces our own calls to nodes, and what a process does to itself, by the name of each."""
     from trainables.machine.shared_memory import own_root
-
-    class Slots(FixedResourceManager):  # type: ignore[misc]
-        """Hands out the resources of the nodes; an actor gets its node when it is created."""
-
-        def __init__(self) -> None:
-            self._allow_strict_pack = True
-            self._requested_resources: list[ResourceRequest] = []
-            self._used_resources: list[ResourceRequest] = []
-
-        def has_resources_ready(self, resource_request: ResourceRequest) -> bool:
-            """See `FixedResourceManager`."""
-            wanted = resource_request.required_resources
-            return resource_request in self._requested_resources and simulation._fitting(wanted) is not None
-
-        def acquire_resources(self, resource_request: ResourceRequest) -> Any:
-            """See `FixedResourceManager`."""
-            acquired = super().acquire_resources(resource_request)
-            if acquired is not None:
-                self._requested_resources.remove(resource_request)
-            return acquired
-
-    def create(cls: Any, args: Any = None, kwargs: Any = None, **options: Any) -> _Handle:
-        return simulation.create(cls, args, kwargs, **options)
-
-    def call(function: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Reference:
-        return simulation.call(function, args, kwargs, **options)
-
-    def reported_dead(actor_id: str) -> bool:
-        return bool(simulation.state_of(actor_id)["State"] == "DEAD")
 
     def read_oom_probe(actor_id: str) -> OomEvidence | None:
         return simulation.left_mark(actor_id)
@@ -327,30 +311,6 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
         simulation.kill_process(process)
 
     return {
-        "ray.is_initialized": lambda: True,
-        "ray.wait": simulation.wait,
-        "ray.get": simulation.get,
-        "ray.put": simulation.put,
-        "ray.kill": lambda handle, **_: simulation.kill(handle._actor),
-        "ray.nodes": lambda: [node.to_ray() for node in simulation.nodes],
-        "ray.cluster_resources": simulation.cluster_resources,
-        "ray.get_runtime_context": simulation.context,
-        "ray.util.get_node_ip_address": lambda: "127.0.0.1",
-        "ray._private.worker._global_node": SimpleNamespace(
-            is_head=lambda: True, get_session_dir_path=lambda: str(session)
-        ),
-        "ray._private.state.actors": simulation.state_of,
-        "ray.actor.ActorClass._remote": create,
-        "ray.remote_function.RemoteFunction._remote": call,
-        "ray.experimental.internal_kv._internal_kv_put": simulation.kv_put,
-        "ray.experimental.internal_kv._internal_kv_get": simulation.kv_get,
-        "ray.experimental.internal_kv._internal_kv_list": simulation.kv_list,
-        "ray.experimental.internal_kv._internal_kv_del": simulation.kv_del,
-        "ray.tune.execution.tune_controller.PlacementGroupResourceManager": Slots,
-        "ray.tune.execution.tune_controller.time": simulation,  # how long it waits for processes to end
-        # Direct calls to nodes, and what a process does to itself.
-        "tuning.tune_compat.processes._reported_dead": reported_dead,
-        "tuning.tune_compat.processes._answers": simulation.answers,
         "tuning.supervision.actor_failures.read_oom_probe": read_oom_probe,
         "tuning.supervision.watchdog.kill_process": kill_process,
         "trainables.machine.oom_probe.OomProbe": no_mark,

@@ -29,6 +29,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from cluster.ray_compat.own_node import setup_worker_file
 from cluster.workers.forking import launcher, program
 from cluster.workers.forking.launcher import MARKED_ONLY, SETUP_WORKER, SOCKET
 from cluster.workers.signals import signals_blocked
@@ -52,9 +53,7 @@ LAUNCHER = launcher.__file__  # for Ray: in place of its own `setup_worker.py`
 
 def launcher_settings() -> dict[str, str]:
     """Returns the variables that a raylet needs to start launchers, also without a fork server."""
-    import ray
-
-    return {SETUP_WORKER: str(Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py")}
+    return {SETUP_WORKER: str(setup_worker_file())}
 
 
 def can_fork() -> bool:

@@ -55,7 +55,6 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def __init__(self, evolution: Evolution, objective: Objective, every_epochs: float, size: int) -> None:
         super().__init__()
-        self._metric = f"metrics/{objective.metric}"
         self._objective = objective
         self._evolution = evolution
         self._every = every_epochs
@@ -136,9 +135,14 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
 
     # What Tune calls.
 
+    @property
+    def metric(self) -> str:
+        """The key of a report's score."""
+        return f"metrics/{self._objective.metric}"
+
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """True if Tune names the objective's own metric and mode, or none."""
-        return metric in (None, self._metric) and mode in (None, self._objective.mode)
+        return metric in (None, self.metric) and mode in (None, self._objective.mode)
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Called when a member is proposed, restored with the experiment, or queued again after a failure."""
