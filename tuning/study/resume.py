@@ -120,7 +120,8 @@ def plan(
         In the order in which they run: those that were interrupted come first.
 
     Raises:
-        RunFolderError: the search of a study has begun, and no snapshot of it is whole.
+        RunFolderError: the search of a study has begun, and no snapshot of it is whole; or the newest is of a version
+            with other modules.
         StoreError: the store has lost events that a snapshot knows.
     """
     known = {(one.outcome.strategy, one.outcome.seed): one for one in recorded}
@@ -146,6 +147,8 @@ def _study_plan(study: SpecifiedStudy, recorded: ResumableStudy | None, saved: S
     snapshots, name = saved.snapshots, f"{study.strategy}, seed {study.seed}"
     if snapshots.newest is None and (snapshots.damaged or snapshots.begun):
         raise RunFolderError(f"{name}: {_without_a_snapshot(snapshots)}")
+    if snapshots.missing:
+        raise RunFolderError(f"{name}: {_of_another_version(snapshots)}")
     _refuse_lost_events(snapshots.positions, recorded, name, store)
     search = Search.BEGIN if snapshots.newest is None else Search.CONTINUE
     if recorded is None:
@@ -178,6 +181,15 @@ def _without_a_snapshot(found: FoundSnapshots) -> str:
     return (
         f"{problem}, so the study cannot go on. Remove the folder {found.folder} to run its trials again; what is "
         "recorded stays, as lost"
+    )
+
+
+def _of_another_version(found: FoundSnapshots) -> str:
+    return (
+        f"begun by a version of tunefleet whose modules had other names ({found.folder}/snapshots/{found.newest} needs "
+        f"{', '.join(found.missing)}), so this version cannot go on with it, not with --force either. Go on with the "
+        "version that began it, or begin anew with `tunefleet run --fresh`, which removes what is there. Until then "
+        "all that is recorded stays readable: `tunefleet compare`, `report`, `results`, `export`"
     )
 
 

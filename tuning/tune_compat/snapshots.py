@@ -25,6 +25,7 @@ from typing import NamedTuple
 from cluster.storage import StorageError
 from trainables.checkpoints.storage import Storage
 from trainables.machine import clock
+from tuning.tune_compat.named_modules import missing_modules
 
 FOLDER, NAME = "snapshots", "snapshot-"
 KEPT = 2  # sealed snapshots that stay; what they name of checkpoints stays, too
@@ -78,6 +79,7 @@ class FoundSnapshots:
         positions: the number of recorded events that it knows, by the id of each trial in it.
         damaged: for each newer snapshot, its path and what is wrong with it.
         begun: True if Tune has written files of its own, so that the study has begun.
+        missing: the modules of tunefleet that the newest names and that are not here: another version has made it.
     """
 
     folder: str = ""
@@ -86,6 +88,7 @@ class FoundSnapshots:
     positions: Mapping[str, int] = field(default_factory=dict)
     damaged: tuple[str, ...] = ()
     begun: bool = False
+    missing: tuple[str, ...] = ()
 
 
 def find_snapshots(storage: Storage, study: str) -> FoundSnapshots:
@@ -103,7 +106,8 @@ def find_snapshots(storage: Storage, study: str) -> FoundSnapshots:
             damaged.append(f"{storage.scheme}{path} is damaged ({error})")
             continue
         shown, name = f"{storage.scheme}{study}", posixpath.basename(path)
-        return FoundSnapshots(shown, name, found.taken, found.positions, tuple(damaged), begun)
+        missing = missing_modules(found.files)
+        return FoundSnapshots(shown, name, found.taken, found.positions, tuple(damaged), begun, missing)
     return FoundSnapshots(f"{storage.scheme}{study}", damaged=tuple(damaged), begun=begun)
 
 

@@ -113,6 +113,14 @@ def test_a_store_that_has_lost_what_a_snapshot_knows_is_refused(recorded: str, s
 
 
 @pytest.mark.parametrize("recorded", ["nothing", *SEARCHING])
+def test_a_search_that_a_version_with_other_modules_has_begun_is_refused(recorded: str) -> None:
+    saved = replace(SAVED["equal"], missing=("tuning.gone", "tuning.gone.place"))
+    known = RECORDED[recorded]
+    with pytest.raises(RunFolderError, match=r"snapshot-000009 needs tuning.gone, tuning.gone.place.*--fresh"):
+        plan([ASKED], [] if known is None else [known], {KEY: Saved(saved)}, "study.db")
+
+
+@pytest.mark.parametrize("recorded", ["nothing", *SEARCHING])
 def test_without_a_snapshot_a_search_begins_and_every_trial_is_proposed_again(recorded: str) -> None:
     one = plan_of(recorded, "no snapshot")
     assert (one.search, one.snapshot, one.positions, one.warning) == (Search.BEGIN, None, {}, "")
