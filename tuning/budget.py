@@ -92,7 +92,7 @@ class PriceSpec(Frozen):
 
     @property
     def price(self) -> Price:
-        """The same as a `Price`, for the record."""
+        """The amount and the currency as the record holds them."""
         return Price(self.per_device_hour, self.currency)
 
 

@@ -83,7 +83,7 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _rows(named: Mapping[str, ModuleType], options: argparse.Namespace) -> Iterator[tuple[str, Row, float]]:
-    """As they are done, each with the seconds that it took: those whose seconds count one after the other, then the
+    """Yields the rows as they are done, each with its seconds: those whose seconds count one after the other, then the
     rest, two at a time, the long ones first."""
     alone = {name: point for name, point in named.items() if getattr(point, "ALONE", False)}
     for name, point in alone.items():

@@ -177,7 +177,7 @@ def computed_value(search: Search, folder: Path) -> Finding:
 
 
 class Failing(Watched):
-    """Its training fails at the highest of the searched rates."""
+    """A Trainer whose training fails at the highest of the searched rates."""
 
     def training_step(self, *positional: Any, **named: Any) -> torch.Tensor:
         """One forward and backward pass."""

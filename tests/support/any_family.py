@@ -48,7 +48,7 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def small_classifier(model_type: str, **values: Any) -> Any:
-    """The model, in evaluation mode; `values` go before the small ones of its configuration."""
+    """Returns the family's model in evaluation mode; `values` go before the small ones of its configuration."""
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
 
@@ -60,7 +60,7 @@ def small_classifier(model_type: str, **values: Any) -> Any:
 
 
 def _shrunk(kind: Any, full: Any, own: dict[str, Any]) -> Any:
-    """A configuration of that class with small values for all that it has, so that what it derives fits."""
+    """Returns a configuration of the class with small values for all that it has, so that what it derives fits."""
     stated = full.to_dict()
     values = {name: value for name, value in {**SMALL, **SPREAD}.items() if name in stated} | _TOKENS | own
     for name in ("text_config", "vision_config", "encoder", "decoder"):

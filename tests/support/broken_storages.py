@@ -48,7 +48,7 @@ class LeavesOtherStates(FolderStorage):
 
 
 class WritesInPlace(FolderStorage):
-    """A copy has its name from its first file on."""
+    """Gives a copy its name from its first file on, before it is whole."""
 
     def put(self, source: Path, path: str, manifest: CheckpointManifest, *, weights_only: bool) -> None:
         target = Path(path, (weights_name if weights_only else full_name)(manifest.token))

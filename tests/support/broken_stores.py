@@ -58,7 +58,7 @@ class LosesCheckpoints(TrialsChanged):
 
 
 class RoundsValues(TrialsChanged):
-    """As a column of texts without types would."""
+    """Gives values back as texts, as a database's column without types would."""
 
     def change(self, trial: TrialOutcome) -> list[TrialOutcome]:
         return [replace(trial, params={name: str(value) for name, value in trial.params.items()})]
@@ -77,7 +77,7 @@ class FinishesEverything(StudyStore):
 
 
 class LosesWhatFollows(StudyStore):
-    """What is recorded after the search."""
+    """Loses what is recorded of a study after its search."""
 
     def load(self, experiment: str) -> ExperimentOutcome:
         outcome = super().load(experiment)
@@ -112,7 +112,7 @@ class SortsByName(StudyStore):
 
 
 class FindsAnything(StudyStore):
-    """Refuses nothing."""
+    """Refuses no unknown experiment and no unknown study."""
 
     def load(self, experiment: str) -> ExperimentOutcome:
         try:
@@ -140,7 +140,7 @@ class NamesAnother(StudyStore):
 
 
 class WriterChanged(StudyStore):
-    """Its writers do what `change` makes of them."""
+    """A store whose writers do what `change` makes of them."""
 
     def change(self, writer: Any) -> None:
         raise NotImplementedError
@@ -207,7 +207,7 @@ class KeepsTheFirstProposal(WriterChanged):
 
 
 class EndsWhatHasEnded(WriterChanged):
-    """A trial that has failed stays so."""
+    """Keeps a failed trial as failed when it goes on."""
 
     def change(self, writer: Any) -> None:
         add, failed = writer.add_report, set()

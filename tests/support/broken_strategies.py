@@ -24,27 +24,27 @@ Proposals = list[dict[str, Any]]
 
 
 class Sound(Strategy):
-    """Breaks none: independent draws."""
+    """A strategy that breaks no rule: its trials are independent draws."""
 
     kind: ClassVar[str] = "sound"
 
     trials: PositiveInt = 6
 
     def proposals(self, space: Space, seed: int) -> Proposals:
-        """All that it will propose."""
+        """Returns all that the strategy will propose."""
         rng = random.Random(seed)
         return [space.sample(rng) for _ in range(self.trials)]
 
     def scheduler(self) -> TrialScheduler:
-        """First come, first served."""
+        """Returns a scheduler that serves who comes first."""
         return FIFOScheduler()
 
     def searcher(self, proposals: Proposals) -> Any:
-        """Proposes them in order."""
+        """Returns a searcher that proposes these values in their order."""
         return ListSearcher(proposals)
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
-        """Of what the others say."""
+        """Returns the plan made of proposals, scheduler and searcher."""
         return Plan(
             self.scheduler(), self.trials, searcher=self.searcher(self.proposals(space, seed)), weights_only=True
         )
@@ -137,7 +137,7 @@ class DrawsFromTheGlobalState(Sound):
 
 
 class StartsRay(Sound):
-    """A simulated one, which takes no process; `started` ends it."""
+    """Starts a simulated Ray, which takes no process, as it plans; `started` ends it."""
 
     started: ClassVar[contextlib.ExitStack] = contextlib.ExitStack()
 
@@ -172,7 +172,7 @@ class CannotBePickled(Sound):
 
 
 class Forgetful(ListSearcher):
-    """Begins anew."""
+    """A searcher that begins anew where it is to be restored."""
 
     def restore(self, checkpoint_path: str) -> None:
         return None
@@ -193,7 +193,7 @@ class ProposesWhatDiverges(Sound):
 
 
 class Meddling(FIFOScheduler):  # type: ignore[misc]
-    """Changes the rate in the middle of each trial, and tells nobody."""
+    """A scheduler that changes the rate in the middle of each trial, and tells nobody."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if result["epoch"] == 2 and trial.config["learning_rate"] < 9e-3:
@@ -216,7 +216,7 @@ class PlansTooMuch(Sound):
 
 
 class FillsEverySlot(Sound):
-    """Tune limits no SearchAlgorithm."""
+    """Searches by a SearchAlgorithm, of which Tune limits no number of trials."""
 
     def searcher(self, proposals: Proposals) -> Any:
         return SearchGenerator(ListSearcher(proposals))
@@ -230,7 +230,7 @@ class ClonesWithoutMoments(Pbt):
 
 
 class Tossing(FIFOScheduler):  # type: ignore[misc]
-    """Stops a trial if a coin says so."""
+    """A scheduler that stops a trial if a coin says so."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         return str(TrialScheduler.STOP if os.urandom(1)[0] < 128 else TrialScheduler.CONTINUE)
@@ -242,7 +242,7 @@ class StopsByChance(Sound):
 
 
 class Insisting(ListSearcher):
-    """Takes no trial for ended before its time."""
+    """A searcher that takes no trial for ended before its time."""
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         if result is not None and result["epoch"] < 4:
@@ -255,7 +255,7 @@ class RefusesToStop(Sound):
 
 
 class Counting(FIFOScheduler):  # type: ignore[misc]
-    """Stops every second trial after an epoch; how many it has seen is not saved."""
+    """A scheduler that stops every second trial after an epoch; how many it has seen is not saved."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ ACCURACY = Objective(metric="accuracy", mode="max")
 
 @dataclass(frozen=True)
 class Sound(TextClassification):
-    """Breaks none."""
+    """A task that breaks no rule."""
 
     name: str = "sound"
     summary: str = "one text, two classes"
@@ -30,7 +30,7 @@ class Sound(TextClassification):
 
 
 class Changed(Sound):
-    """Its splits are what `change` makes of them."""
+    """A task whose splits are what `change` makes of them."""
 
     def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
         raise NotImplementedError
@@ -105,7 +105,7 @@ class ShufflesAnew(Changed):
 
 
 class SortsByLabel(Changed):
-    """A part of it is then of one class."""
+    """Sorts rows by label, so that a part of them is of one class."""
 
     def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
         order = sorted(range(len(loaded.train)), key=loaded.train["label"][:].__getitem__)
@@ -165,7 +165,7 @@ class DropsTheLabels(Sound):
 
 
 class CountsWhatIsLeft(Sound):
-    """The tokens before truncation are those after it: nothing would ever seem to be cut."""
+    """Counts the tokens before truncation as those after it, so that nothing ever seems to be cut."""
 
     def tokenize(self, split: Any, tokenizer: Any, max_length: int) -> Any:
         tokens = super().tokenize(split, tokenizer, max_length)
@@ -196,7 +196,7 @@ class NamesAnotherOption(Sound):
 
 
 class LoadsAnything(Sound):
-    """Rows without a label are left out in silence."""
+    """Leaves rows without a label out in silence."""
 
     def encode(self, splits: Mapping[str, Any]) -> Any:
         sound = {}
@@ -207,7 +207,7 @@ class LoadsAnything(Sound):
 
 
 class ChecksNoRows(Sound):
-    """A run is the first to find out."""
+    """Checks no rows, so that a run is the first to find out."""
 
     def check(self, data: DataSpec) -> list[tuple[str, str]]:
         return [] if super().check(data) and Path(data.path or "").is_dir() else super().check(data)

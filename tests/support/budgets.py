@@ -22,11 +22,11 @@ NAMES = [strategy.get("label", strategy["kind"]) for strategy in STRATEGIES]
 
 
 def strategy(name: str) -> list[dict[str, Any]]:
-    """That one alone."""
+    """Returns the entries of a spec with that strategy alone."""
     return [STRATEGIES[NAMES.index(name)]]
 
 
 def cut_experiment(folder: Path, **changed: Any) -> ExperimentSpec:
-    """All of them, two trials at a time, with a price."""
+    """Returns an experiment of all strategies, two trials at a time, whose budget cuts them and has a price."""
     budget = {"epochs": EPOCHS, "price": {"per_device_hour": 3.6, "currency": "EUR"}}
     return long_experiment(folder, **{"strategies": STRATEGIES, "budget": budget, "test": True, **changed})

@@ -11,7 +11,7 @@ CHANGES = ("open_output_stream", "copy_file", "delete_file")
 
 
 class CutOff(Exception):
-    """Is raised when the writer is gone."""
+    """Raised when the writer is gone."""
 
 
 class CutOffBucket:

@@ -31,23 +31,23 @@ __all__ = [
 
 
 def generic(path: Path) -> DataSpec:
-    """A file or folder of one's own with the columns `text` and `label`."""
+    """Returns the options of a file or folder with the columns `text` and `label`."""
     return DataSpec(path=str(path), text=("text",), label="label")
 
 
 def labels_by_text(loaded: TaskData) -> dict[str, str]:
-    """The class name of every text of all splits."""
+    """Returns the class name of every text of all splits."""
     rows = ((text, label) for split in loaded[:3] for text, label in zip(split["text"], split["label"], strict=True))
     return {text: loaded.label_names[label] for text, label in rows}
 
 
 def read_as(options: DataSpec) -> dict[str, str]:
-    """The class name of every text that `text_classification` makes of the data."""
+    """Returns the class name of every text that `text_classification` makes of the data."""
     return labels_by_text(find_task("text_classification").load(options))
 
 
 def write_csv(path: Path, columns: dict[str, list[Any]]) -> Path:
-    """A CSV of simple cells: texts quoted, None as an empty field."""
+    """Writes a CSV file of simple cells: texts quoted, None as an empty field."""
     cells = [
         [json.dumps(v) if isinstance(v, str) else "" if v is None else str(v) for v in c] for c in columns.values()
     ]
@@ -56,7 +56,7 @@ def write_csv(path: Path, columns: dict[str, list[Any]]) -> Path:
 
 
 def write_parquet(path: Path, columns: dict[str, list[Any]], class_names: list[str] | None = None) -> Path:
-    """Parquet with the metadata that `datasets` writes."""
+    """Writes a Parquet file with the metadata that `datasets` writes."""
     table = pa.table(columns)
     if class_names is not None:
         features = {"label": {"names": class_names, "_type": "ClassLabel"}}
@@ -66,20 +66,20 @@ def write_parquet(path: Path, columns: dict[str, list[Any]], class_names: list[s
 
 
 def five_classes(folder: Path, rows: int = 100) -> DataSpec:
-    """One CSV file, five classes of unequal size, nothing else."""
+    """Writes one CSV file with five classes of unequal size, and nothing else."""
     labels = [("sport", "sport", "sport", "politics", "art", "science", "food")[i % 7] for i in range(rows)]
     path = write_csv(folder / "news.csv", {"headline": texts(rows), "topic": labels})
     return DataSpec(path=str(path), text=("headline",), label="topic")
 
 
 def two_columns(folder: Path, **columns: list[Any]) -> DataSpec:
-    """One CSV file of 40 rows, two classes; `columns` stand in place of these, or besides."""
+    """Writes one CSV file of 40 rows and two classes; `columns` stand in place of its columns, or besides."""
     write_csv(folder / "train.csv", {"text": texts(40), "label": [i % 2 for i in range(40)]} | columns)
     return DataSpec(path=str(folder), text=("text",), label="label")
 
 
 def unusable(name: str, rule: str, task: str, options: DataSpec) -> None:
-    """`load` refuses the data with this option's name and these words."""
+    """Checks that `load` refuses the data with this option's name and these words."""
     with pytest.raises(TaskError, match=f"^{re.escape(name)}: .*{rule}") as caught:
         find_task(task).load(options)
     assert caught.value.next_step

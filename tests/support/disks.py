@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class NoDisk(RuntimeError):
-    """Is raised if no file system can be mounted here, with the reason."""
+    """Raised with the reason if no file system can be mounted here."""
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ class EndsInOne(TrainerCallback):  # type: ignore[misc]
         self.step = step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """End the training at that step."""
+        """Ends the training at that step."""
         if state.global_step == self.step and Replicas.here().rank == 1:
             control.should_training_stop = True
 
@@ -159,7 +159,7 @@ def saved(training: UserTraining, folder: Path, *, weights_only: bool = False) -
 
 
 def raised(work: Callable[[], Any]) -> str:
-    """Return what `work` raises, as a text."""
+    """Returns as a text what `work` raises."""
     try:
         work()
     except (InputError, NonFiniteScore) as error:

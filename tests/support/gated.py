@@ -20,7 +20,7 @@ OBJECTIVE = {"metric": "accuracy", "mode": "max"}
 
 
 class Gate:
-    """How many epochs may begin, of all trials together: a number in a file, and beside it a byte for each begun one.
+    """A gate that lets so many epochs begin, of all trials together: a number in a file, and a byte for each begun one.
 
     Args:
         path: of the file, on no disk that fills up.

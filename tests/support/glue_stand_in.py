@@ -1,4 +1,4 @@
-"""What Ray's PBT example imports and is no longer there: transformers dropped its GLUE data sets. Texts of our own."""
+"""A stand-in for the GLUE data sets that Ray's PBT example imports and transformers has dropped; texts of our own."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def build_compute_metrics_fn(task_name: str) -> Any:
 
 
 def accuracy(predicted: Any) -> dict[str, float]:
-    """The share of the rows that are told right."""
+    """Returns the share of the rows that are told right."""
     return {"acc": float((np.argmax(predicted.predictions, axis=1) == predicted.label_ids).mean())}
 
 
 def GlueDataTrainingArguments(**arguments: Any) -> dict[str, Any]:
-    """Where GLUE's files would be."""
+    """Returns the arguments that would say where GLUE's files are."""
     return arguments
 
 
 def GlueDataset(arguments: Any, tokenizer: Any, mode: str, cache_dir: str) -> Dataset:
-    """64 pairs to train on, 32 to be scored."""
+    """Returns 64 pairs to train on, or 32 to be scored."""
     count = {"train": 64, "dev": 32}[mode]
     same = [bool(i % 2) for i in range(count)]
     encoded = tokenizer(["a wave"] * count, ["a wave" if one else "a street" for one in same], padding=True)

@@ -24,7 +24,7 @@ LFS = (".safetensors", ".bin")
 
 
 class Hub:
-    """What was made and uploaded, by repository."""
+    """The repositories that were made, with what was uploaded to each."""
 
     def __init__(self) -> None:
         self.private: dict[str, bool] = {}
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
     hub: Hub
 
     def log_message(self, *_: object) -> None:
-        """Not on the terminal."""
+        """Logs nothing on standard error."""
 
     def _answer(self, status: int, told: dict[str, Any]) -> None:
         body = json.dumps(told).encode()
@@ -127,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def running_hub() -> Iterator[Hub]:
-    """A hub that listens."""
+    """Runs a hub that listens in the block."""
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
     hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
@@ -144,7 +144,7 @@ def use_hub(
     endpoint: str | None = None,
     offline: bool = False,
 ) -> None:
-    """Let the hub's own client talk to `hub`, with that token or none, and keep its files in `home`.
+    """Makes the hub's own client use `hub`, with that token or none, and keep its files in `home`.
 
     The library reads most of its variables once, as it is imported.
     """

@@ -1,4 +1,4 @@
-"""What a study that was interrupted tells, against what it tells undisturbed: equal but for ids, times and costs."""
+"""Compares what an interrupted study tells with what it tells undisturbed: equal but for ids, times and costs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _is_cost(path: Sequence[str]) -> bool:
 
 
 def _cheaper(before: Any, after: Any, where: str) -> Iterator[str]:
-    """Each score that was reached has cost at least as much, the same best is reached, and the end is no cheaper."""
+    """Yields what an interruption made cheaper: a score reached at less cost, another best, or an earlier end."""
     for step in after["steps"]:
         reached = _cost(before["steps"], step["score"])
         if reached is None or step["cost"] < reached - ROUNDING:
@@ -82,5 +82,5 @@ def _cheaper(before: Any, after: Any, where: str) -> Iterator[str]:
 
 
 def _cost(steps: Sequence[dict[str, float]], score: float) -> float | None:
-    """Of the first step at least as good: all that is compared here has scores of which the higher is the better."""
+    """Returns the cost of the first step at least as good as `score`; of all scores here a higher one is better."""
     return next((step["cost"] for step in steps if step["score"] >= score), None)

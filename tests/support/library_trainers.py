@@ -32,7 +32,7 @@ SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "nu
 
 
 def causal(params: dict[str, Any]) -> Trainer:
-    """A causal model as in the transformers guide: `model_init`, the collator that makes the labels."""
+    """Makes a causal model's Trainer as in the transformers guide: `model_init`, the collator that makes the labels."""
     tokenizer = words()
     rows = texts().map(lambda row: tokenizer(row["text"]), remove_columns="text")
     return Trainer(
@@ -46,7 +46,7 @@ def causal(params: dict[str, Any]) -> Trainer:
 
 
 def sft_with_lora(params: dict[str, Any]) -> Trainer:
-    """TRL's, which takes no `model_init`; the adapter's dropout draws random numbers in each step."""
+    """Makes TRL's SFTTrainer, which takes no `model_init`; the adapter's dropout draws random numbers in each step."""
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
@@ -64,7 +64,7 @@ def sft_with_lora(params: dict[str, Any]) -> Trainer:
 
 
 def sentence_transformer(params: dict[str, Any]) -> Trainer:
-    """Pairs of texts, and the loss over the others of a batch."""
+    """Makes a sentence transformer's Trainer: pairs of texts, and the loss over the others of a batch."""
     from sentence_transformers import (
         SentenceTransformer,
         SentenceTransformerTrainer,
@@ -85,7 +85,7 @@ def sentence_transformer(params: dict[str, Any]) -> Trainer:
 
 
 def encoder() -> list[Any]:
-    """The modules of a sentence transformer of random weights."""
+    """Makes the modules of a sentence transformer of random weights."""
     from tempfile import TemporaryDirectory
 
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -97,7 +97,7 @@ def encoder() -> list[Any]:
 
 
 def causal_model() -> PreTrainedModel:
-    """Make a small Qwen3 of random weights."""
+    """Makes a small Qwen3 of random weights."""
     config = AutoConfig.for_model(
         "qwen3", vocab_size=len(words()), num_key_value_heads=2, head_dim=8, pad_token_id=0, eos_token_id=3, **SIZES
     )
@@ -106,7 +106,7 @@ def causal_model() -> PreTrainedModel:
 
 @functools.cache
 def words() -> PreTrainedTokenizerFast:
-    """A tokenizer of words."""
+    """Makes a tokenizer of words."""
     plain = Tokenizer(
         models.WordLevel({word: i for i, word in enumerate([*SPECIAL, *map(str, range(60))])}, unk_token="[UNK]")
     )
@@ -123,7 +123,7 @@ def words() -> PreTrainedTokenizerFast:
 
 @functools.cache
 def texts() -> Dataset:
-    """Rows of 4 to 9 words."""
+    """Makes rows of 4 to 9 words."""
     rng = np.random.default_rng(0)
     return Dataset.from_dict(
         {"text": [" ".join(map(str, rng.integers(0, 60, rng.integers(4, 10)))) for _ in range(ROWS)]}

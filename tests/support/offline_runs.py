@@ -1,4 +1,4 @@
-"""What W&B keeps of a run that it does not send."""
+"""Reads what W&B keeps of a run that it does not send."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def records(path: Path) -> Iterator[Any]:
-    """The records of a .wandb file: a 7-byte header, then LevelDB's log format in blocks of 32 KiB."""
+    """Yields the records of a .wandb file: a 7-byte header, then LevelDB's log format in blocks of 32 KiB."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, at, whole = path.read_bytes(), 7, b""
@@ -26,7 +26,7 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    """What was logged, in that order."""
+    """Yields the rows that were logged, in their order."""
     for record in records(path):
         if record.HasField("history"):
             yield {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}

@@ -42,7 +42,7 @@ def study(
 
 
 def population() -> tuple[TrialOutcome, TrialOutcome]:
-    """Two members: after two epochs the second takes over the first one's weights of epoch 1 with a rate of 0.4."""
+    """Returns two members: after two epochs the second takes over the first's weights of epoch 1, at a rate of 0.4."""
     donor = trial(0, [make_report(1, 0.5, 0.2), make_report(2, 0.6, 0.2), make_report(3, 0.65, 0.2)])
     exploit = Exploit(1.0, "t0", {"learning_rate": 0.9}, {"learning_rate": 0.4}, 2.5, reports=2, donor_reports=1)
     member = trial(
@@ -54,6 +54,6 @@ def population() -> tuple[TrialOutcome, TrialOutcome]:
 
 
 def known_to_tune(name: str, saved: float | None = None) -> SimpleNamespace:
-    """A trial that has not ended, with a checkpoint of epoch `saved`."""
+    """Returns a trial that has not ended, with a checkpoint of epoch `saved`."""
     checkpoint = None if saved is None else SimpleNamespace(metrics={"epoch": saved})
     return SimpleNamespace(trial_id=name, is_finished=lambda: False, latest_checkpoint_result=checkpoint)

@@ -14,7 +14,7 @@ PATIENCE = 300.0  # seconds that an epoch waits for the file `gate` to let it pa
 
 
 def train(params: dict[str, Any], *, spec: Any) -> None:
-    """An epoch takes no time, unless a file `gate` beside the data says after which one to wait until it says another.
+    """Trains in no time, but waits after the epoch that a file `gate` beside the data names, until it names another.
 
     Fails where there is nothing to learn from.
     """

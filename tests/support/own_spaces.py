@@ -8,8 +8,10 @@ from ray import tune
 
 
 def conditional(trial: Any) -> dict[str, Any]:
-    """The rate by its logarithm; adam asks for twice its decay, under the same name, sgd for a momentum, and
-    each layer for its width."""
+    """Suggests the rate by its logarithm, and more names by branch.
+
+    Adam asks for twice its decay, under the same name, sgd for a momentum, and each layer for its width.
+    """
     optim = trial.suggest_categorical("optim", ["adamw_torch", "sgd"])
     given: dict[str, Any] = {"optim": optim, "learning_rate": 10 ** trial.suggest_float("log_lr", -5, -2)}
     if optim == "sgd":
@@ -23,25 +25,25 @@ def conditional(trial: Any) -> dict[str, Any]:
 
 
 def static(trial: Any) -> dict[str, Any]:
-    """Always the same names, one of them computed from."""
+    """Suggests always the same names, one of which a value is computed from."""
     decay = trial.suggest_float("weight_decay", 0, 0.3)
     return {"learning_rate": 10 ** trial.suggest_float("log_lr", -5, -2), "weight_decay": decay}
 
 
 def finite(trial: Any) -> dict[str, Any]:
-    """Five configurations in two branches."""
+    """Suggests one of five configurations in two branches."""
     if trial.suggest_categorical("optim", ["adamw_torch", "sgd"]) == "sgd":
         return {"learning_rate": trial.suggest_categorical("learning_rate", [1e-3, 1e-2]), "optim": "sgd"}
     return {"learning_rate": trial.suggest_categorical("adam_rate", [1e-5, 1e-4, 1e-3]), "optim": "adamw_torch"}
 
 
 def widths(trial: Any) -> dict[str, Any]:
-    """A name of its own alone."""
+    """Suggests nothing but a name of its own."""
     return {"model.width": trial.suggest_int("width", 64, 256)}
 
 
 def large(trial: Any) -> dict[str, Any]:
-    """Seven ranges, or none."""
+    """Suggests seven ranges, or none."""
     names = "abcdefg" if trial.suggest_categorical("more", [True, False]) else ""
     return {f"model.{name}": trial.suggest_float(name, 0, 1) for name in names}
 
@@ -60,12 +62,12 @@ _calls = 0
 
 
 def drifting(trial: Any) -> dict[str, Any]:
-    """Its range is another one at each call."""
+    """Suggests another range at each call."""
     global _calls
     _calls += 1
     return {"learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-3 + _calls)}
 
 
 def too_high(trial: Any) -> dict[str, Any]:
-    """What it returns no training takes."""
+    """Returns a value that no training takes."""
     return {"learning_rate": 10 ** trial.suggest_float("log_lr", -5, 2)}

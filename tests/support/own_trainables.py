@@ -164,7 +164,7 @@ def _is_last() -> bool:
 
 
 def hangs(params: Params, *, spec: FineTuneSpec) -> None:
-    """A function trainable that hangs as `Hangs` does."""
+    """Trains as a function, and hangs as `Hangs` does."""
     curve = Hangs(params, spec)
     while curve.epoch < curve.horizon:
         epoch, metrics, _ = curve.advance(1)
@@ -205,7 +205,7 @@ class Lucky(LearningCurve):
 
 
 def train(params: Params, *, spec: FineTuneSpec) -> None:
-    """A function trainable with the learning curve; it also reports the progress at the start of each epoch."""
+    """Trains the learning curve as a function; also reports the progress at the start of each epoch."""
     curve = LearningCurve(params, spec)
     if (start := restored_checkpoint()) is not None:
         curve.restore(start)
@@ -218,11 +218,11 @@ def train(params: Params, *, spec: FineTuneSpec) -> None:
 
 
 def reports_nothing(params: Params, *, spec: FineTuneSpec) -> None:
-    """A function trainable that ends without a report."""
+    """Ends as a function without a report."""
 
 
 def train_without_checkpoints(params: Params, *, spec: FineTuneSpec) -> None:
-    """A function trainable with the learning curve, without checkpoints."""
+    """Trains the learning curve as a function, without checkpoints."""
     curve = LearningCurve(params, spec)
     while curve.epoch < curve.horizon:
         epoch, metrics, _ = curve.advance(1)

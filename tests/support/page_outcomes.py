@@ -83,7 +83,7 @@ def spec_text() -> str:
 
 
 def score(params: dict, epoch: float, rng: random.Random) -> float:
-    """Best at a rate of 1e-4; more epochs help."""
+    """Returns an accuracy that is best at a rate of 1e-4, and rises with the epochs."""
     off = math.log10(params["learning_rate"] / 1e-4)
     return 0.9 - 0.08 * off**2 - 0.3 * math.exp(-epoch) + rng.gauss(0, 0.005)
 
@@ -98,13 +98,13 @@ def draw(rng: random.Random) -> dict:
 
 
 class Slots:
-    """When the next trial can start, and where."""
+    """Tells when and where the next trial can start."""
 
     def __init__(self, count: int) -> None:
         self.free = [BEGIN] * count
 
     def run(self, seconds: float) -> float:
-        """The time at which it starts."""
+        """Takes the slot that is free first for `seconds`; returns the time at which it starts."""
         slot = min(range(len(self.free)), key=self.free.__getitem__)
         start = self.free[slot]
         self.free[slot] = start + seconds + 0.6
@@ -209,6 +209,6 @@ def study(strategy: str, seed: int, trials: Sequence[TrialOutcome], slots: Slots
 
 
 def everything() -> ExperimentOutcome:
-    """198 trials: three seeds each of a grid of 10, ASHA with 48, a population of 8; one of each ASHA fails."""
+    """Makes 198 trials: three seeds each of a grid of 10, ASHA with 48, a population of 8; one of each ASHA fails."""
     studies = tuple(replace(make(seed), data=DATA) for make in (grid, asha, pbt) for seed in (0, 1, 2))
     return ExperimentOutcome("everything", "0123456789abcdef", studies)

@@ -22,7 +22,7 @@ USER = "team"
 
 
 def server_programs() -> Path | None:
-    """The folder with `initdb` and `postgres`, or None; Debian keeps it out of PATH."""
+    """Finds the folder with `initdb` and `postgres`, which Debian keeps out of PATH; None if there is none."""
     found = shutil.which("postgres")
     if found:
         return Path(found).resolve().parent
@@ -30,7 +30,7 @@ def server_programs() -> Path | None:
 
 
 class PostgresServer:
-    """A server that wants a password over TCP; made here, started by `start`."""
+    """A server that wants a password over TCP; made with its folder, started by `start`."""
 
     password = PASSWORD
 
@@ -51,7 +51,7 @@ class PostgresServer:
         self._run("initdb", "-D", self._data, "-U", USER, "-A", "scram-sha-256", f"--pwfile={secret}", "-N")
 
     def start(self) -> None:
-        """Start it, unless it runs, and wait until it answers.
+        """Starts the server, unless it runs, and waits until it answers.
 
         Raises:
             RuntimeError: it does not come up; with the end of its log.
@@ -76,29 +76,29 @@ class PostgresServer:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End it by its own process: connections are cut, as in a restart for maintenance."""
+        """Ends the server by its own process: connections are cut, as in a restart for maintenance."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(timeout=60)
             self._process = None
 
     def new_database(self, name: str | None = None) -> str:
-        """Make an empty database and return its URL, as a user would type it."""
+        """Makes an empty database and returns its URL, as a user would type it."""
         self._databases += 1
         name = name or f"db{self._databases}"
         self.sql(f'create database "{name}"')
         return self.url(name)
 
     def remove_database(self, url: str) -> None:
-        """Remove a database, and cut the connections to it that are left: the server takes a hundred of all."""
+        """Removes a database, and cuts the connections to it that are left: the server takes a hundred of all."""
         self.sql(f'drop database "{make_url(url).database}" with (force)')
 
     def url(self, database: str, *, user: str = USER, password: str = PASSWORD) -> str:
-        """The URL of a database, whether it is there or not."""
+        """Returns the URL of a database, whether it is there or not."""
         return URL.create("postgresql", user, password, "127.0.0.1", self.port, database).render_as_string(False)
 
     def sql(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """Run one statement."""
+        """Runs one statement."""
         place = {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD, "dbname": database}
         with psycopg.connect(**place, autocommit=True) as connection:
             cursor = connection.execute(statement)
@@ -117,7 +117,7 @@ def _as_nobody() -> list[str]:
 
 @contextlib.contextmanager
 def running_server(programs: Path) -> Iterator[PostgresServer]:
-    """A new server for the length of the block. The folder's path is short: a socket's may have 107 characters."""
+    """Runs a new server in the block, in a folder with a short path: a socket's may have 107 characters."""
     with tempfile.TemporaryDirectory(prefix="tfp-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         server = PostgresServer(programs, Path(folder))

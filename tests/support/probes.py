@@ -17,7 +17,7 @@ from trainables.worker.slot import Evaluation
 
 
 def digest(tensors: Iterable[torch.Tensor]) -> str:
-    """Equal for tensors that are equal bit for bit."""
+    """Returns a digest that is equal for tensors that are equal bit for bit."""
     return hashlib.sha256(b"".join(t.detach().cpu().numpy().tobytes() for t in tensors)).hexdigest()
 
 

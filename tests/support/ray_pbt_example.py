@@ -21,14 +21,14 @@ MEMBERS = {"num_samples": 4, "gpus_per_trial": 0}  # published: 8 members, each 
 
 
 class Changed(ast.NodeTransformer):
-    """Applies every change; `made` lists them."""
+    """Applies every change to the script; `made` lists them."""
 
     def __init__(self, model: str) -> None:
         self.model = model
         self.made: list[str] = []
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
-        """Take the data from the stand-in."""
+        """Takes the data from the stand-in."""
         if node.module == "transformers":
             gone = [alias for alias in node.names if alias.name in DATA]
             node.names = [alias for alias in node.names if alias not in gone]
@@ -39,7 +39,7 @@ class Changed(ast.NodeTransformer):
         return node
 
     def visit_Call(self, node: ast.Call) -> Any:
-        """Drop arguments that are no more, and ask for fewer members and no GPU."""
+        """Drops arguments that are no more, and asks for fewer members and no GPU."""
         self.generic_visit(node)
         called = getattr(node.func, "attr", getattr(node.func, "id", ""))
         gone = [keyword for keyword in node.keywords if keyword.arg == REMOVED.get(called)]
@@ -52,7 +52,7 @@ class Changed(ast.NodeTransformer):
         return node
 
     def visit_Constant(self, node: ast.Constant) -> Any:
-        """Name the local model."""
+        """Names the local model."""
         if node.value == "bert-base-uncased":
             self.made.append("model")
             return ast.Constant(self.model)
@@ -60,7 +60,7 @@ class Changed(ast.NodeTransformer):
 
 
 def changed_example(model: Path) -> tuple[str, list[str]]:
-    """The script with a local `model` and local data, and what was changed."""
+    """Returns the script with a local `model` and local data, and what was changed."""
     found = importlib.util.find_spec(EXAMPLE)
     assert found is not None
     assert found.origin is not None

@@ -14,7 +14,7 @@ BETTER = {"pbt": 0.02, "asha": 0.012, "grid": 0.0}  # test accuracy above that o
 def experiment(
     name: str, scores: Mapping[str, Sequence[float]], metric: str = "accuracy", mode: str = "max"
 ) -> ExperimentOutcome:
-    """One search per test score, with seeds 0, 1, ..."""
+    """Returns an experiment with one search per test score, with seeds 0, 1, ..."""
     return ExperimentOutcome(name, "d", tuple(
         replace(
             study(strategy, [trial(0, [make_report(1, 0.7)])], seed=seed, metric="accuracy"),
@@ -27,7 +27,7 @@ def experiment(
 
 
 def alike_everywhere(tasks: int, ahead: Mapping[str, float] = BETTER, seeds: int = 3) -> list[ExperimentOutcome]:
-    """In each task the same strategy leads, by a little more from task to task."""
+    """Returns tasks in which the same strategy leads, by a little more from task to task."""
     return [
         experiment(
             f"task{task}",

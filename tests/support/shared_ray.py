@@ -17,7 +17,7 @@ from tuning.study.worker_imports import slot_imports
 
 @contextlib.contextmanager
 def shared_ray() -> Iterator[None]:
-    """Ray for this process, as a notebook has it that starts one: runs use it as it is and leave it.
+    """Connects this process to a Ray, as a notebook has it that starts one: runs use it as it is and leave it.
 
     A worker of a local Ray is forked, as here (`cluster.workers.forking.server`): it costs a moment instead of the five
     seconds of CPU in which torch and transformers are imported.

@@ -14,7 +14,7 @@ COSTS = {"save": 4.0, "restore": 4.0, "reset": 4.0}  # for `simulated_ray`: so t
 
 
 class Moment(NamedTuple):
-    """While the process of a trial that has reported `epoch` computes `method`; None: whatever it has reported."""
+    """The moment at which the process of a trial that has reported `epoch` (None: any number) computes `method`."""
 
     method: str
     epoch: float | None = None
@@ -40,7 +40,7 @@ def befall(
     times: int = 1,
     seconds: float = 2.0,
 ) -> list[str]:
-    """Let `happens(process)` come true the first `times` that one trial comes to `moment`, `seconds` into it.
+    """Lets `happens(process)` come true the first `times` that one trial comes to `moment`, `seconds` into it.
 
     The trial is the first that comes there; a process that only starts has no trial yet, so there it may be another one
     each time.
@@ -73,12 +73,12 @@ BY_MONITOR = "Ray's memory monitor killed its process: it held 3.25 GiB, and nod
 
 
 def by_kernel(ray: SimulatedRay, actor: SimulatedActor) -> None:
-    """Its node's kernel kills a process for want of memory."""
+    """Kills a process as its node's kernel does for want of memory."""
     ray.kill(actor, memory=KERNEL)
 
 
 def by_monitor(ray: SimulatedRay, actor: SimulatedActor) -> None:
-    """Ray's memory monitor does, and says so at length."""
+    """Kills a process as Ray's memory monitor does, which says so at length."""
     told = (
         "Memory on the node (IP: b, ID: 62) was 60.80GB used / 64.00GB limit (0.950000), which exceeds the threshold.\n"
         f"Slot:Actor({actor.id}), pid={actor.process}, actual memory used=3.25GB, worker ID=77)\n"

@@ -18,14 +18,14 @@ TICK = 60.0  # a study of epochs that long need not record more often how long i
 
 
 def long_experiment(folder: Path, **changed: Any) -> ExperimentSpec:
-    """The experiment that tests run whole, with epochs of a minute, and without a score on the test split."""
+    """Returns the experiment that tests run whole, with epochs of a minute, and without a score on the test split."""
     return curve_experiment(folder, **{"fixed": {"model.seconds_per_epoch": MINUTE}, "test": False, **changed})
 
 
 def run(
     spec: ExperimentSpec, *nodes: SimulatedNode, resume: bool = False, **simulated: Any
 ) -> tuple[ExperimentOutcome, SimulatedRay]:
-    """Run it on a simulated Ray of these arguments; its outcome, and what has happened there."""
+    """Runs an experiment on a simulated Ray of these arguments; returns its outcome, and what has happened there."""
     with simulated_ray(*nodes, **{"tick": TICK, **simulated}) as ray:
         return run_experiment(spec, progress=False, resume=resume), ray
 
@@ -33,7 +33,7 @@ def run(
 def run_study(
     spec: ExperimentSpec, *nodes: SimulatedNode, resume: bool = False, **simulated: Any
 ) -> tuple[StudyOutcome, SimulatedRay]:
-    """The same of an experiment with one study."""
+    """Runs an experiment with one study as `run` does; returns the study's outcome, and what has happened."""
     outcome, ray = run(spec, *nodes, resume=resume, **simulated)
     (study,) = outcome.studies
     return study, ray
@@ -42,8 +42,7 @@ def run_study(
 def run_until_killed(
     spec: ExperimentSpec, method: str, times: int, *, resume: bool = False, **simulated: Any
 ) -> SimulatedRay:
-    """Run it until processes have ended the call `method` so many times: then the driver is killed, which has not heard
-    of the last one yet."""
+    """Runs an experiment until `method` has been called so often; its driver is killed before it hears of the last."""
     left = times
 
     def count(actor: SimulatedActor, called: str, value: object) -> None:
@@ -60,13 +59,13 @@ def run_until_killed(
 
 
 def tear_the_newest_snapshot(spec: ExperimentSpec) -> None:
-    """As if the power had failed while it was written."""
+    """Cuts the newest snapshot short, as if the power had failed while it was written."""
     newest = max(spec.run_folder.glob("studies/*/snapshots/snapshot-*"))
     newest.write_bytes(newest.read_bytes()[:-100])
 
 
 def history(study: StudyOutcome) -> list[tuple[Any, ...]]:
-    """What each trial was and did, and how it ended: all but when, and under which drawn name."""
+    """Returns what each trial was and did, and how it ended: all but when, and under which drawn name."""
     numbers = {trial.id: trial.number for trial in study.trials}
     return [
         (
@@ -82,13 +81,13 @@ def history(study: StudyOutcome) -> list[tuple[Any, ...]]:
 
 
 def times(study: StudyOutcome) -> tuple[Any, ...]:
-    """When all that happened, and what it cost."""
+    """Returns when everything in a study's history happened, and what it cost."""
     reports = [(report.time, report.device_seconds) for trial in study.trials for report in trial.reports]
     exploits = [one.time for trial in study.trials for one in trial.lineage]
     return reports, exploits, [loss.time for loss in study.node_losses], study.wall_seconds, study.device_seconds
 
 
 def most_at_once(study: StudyOutcome, since: float = 0.0) -> int:
-    """How many trials trained at the same time, at most, from `since` on (seconds since 1970)."""
+    """Returns how many trials trained at the same time, at most, from `since` on (seconds since 1970)."""
     ends = [report.time for trial in study.trials for report in trial.reports if report.time >= since]
     return max(sum(end - MINUTE < other <= end for end in ends) for other in ends)

@@ -31,7 +31,7 @@ PBT: Mapping[str, Any] = {"kind": "pbt", "population": 4}
 
 
 def curve_fields(folder: Path | str, **changed: Any) -> dict[str, Any]:
-    """The fields of the experiment that tests run whole: the closed-form trial, 4 epochs, three strategies, two slots.
+    """Returns the fields of the experiment that tests run whole: a closed form, 4 epochs, three strategies, two slots.
 
     Args:
         folder: its storage.
@@ -55,7 +55,7 @@ USER_TRAINER = "tests.support.user_trainers:make_trainer"
 
 
 def user_trainer_fields(folder: Path | str, **changed: Any) -> dict[str, Any]:
-    """The fields of the same experiment with a Trainer of the user's own, on a CPU: no task, no data, no model."""
+    """Returns the fields of an experiment with a Trainer of the user's own, on a CPU: no task, no data, no model."""
     cluster = {"gpus_per_trial": 0, **changed.pop("cluster", {})}
     space = {"learning_rate": {"loguniform": [1e-3, 1e-2]}, "per_device_train_batch_size": {"choice": [8, 16]}}
     raw = curve_fields(folder, **{"trainable": USER_TRAINER, "space": space, "cluster": cluster, **changed})
@@ -64,12 +64,12 @@ def user_trainer_fields(folder: Path | str, **changed: Any) -> dict[str, Any]:
 
 
 def curve_experiment(folder: Path | str, **changed: Any) -> ExperimentSpec:
-    """The same, read and checked."""
+    """Returns the experiment of `curve_fields`, read and checked."""
     return load_spec(curve_fields(folder, **changed))
 
 
 def places_fields(folder: Path | str, data: Path | str, model: Path | str, /, **changed: Any) -> dict[str, Any]:
-    """The fields of an experiment with real trials on `tiny_data` and `tiny_model`: few rows, two epochs, no GPUs.
+    """Returns the fields of an experiment of real trials on `tiny_data` and `tiny_model`: few rows, two epochs, no GPU.
 
     Args:
         folder: its storage.

@@ -16,13 +16,13 @@ FAILS = {0.2: "error", 0.25: "memory", 0.3: "fault"}
 
 
 def stamp(log: str, **facts: Any) -> None:
-    """One line; several processes append to the same file."""
+    """Writes one line; several processes append to the same file."""
     with Path(log).open("a") as file:
         file.write(json.dumps({"process": os.getpid(), **facts}) + "\n")
 
 
 def stamps(log: Path) -> list[dict[str, Any]]:
-    """All lines, in the order in which they were written."""
+    """Returns all lines, in the order in which they were written."""
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
@@ -37,7 +37,7 @@ class Stamped(LearningCurve):
 
 
 class Failing(Stamped):
-    """With a rate of `FAILS` it fails in its second epoch, each time."""
+    """Fails in its second epoch, each time, if its rate is `FAILS`."""
 
     def advance(self, epochs: float) -> Evaluation:
         evaluation = super().advance(epochs)
@@ -47,7 +47,7 @@ class Failing(Stamped):
 
 
 def failure(kind: str) -> Exception:
-    """As a trial raises it: of its own code, of a device without memory, of a device that is lost to its process."""
+    """Returns an error as trials raise it: of their own code, of a device without memory, of a device that is lost."""
     import torch
 
     failures = {
@@ -59,7 +59,7 @@ def failure(kind: str) -> Exception:
 
 
 def at_once(noted: list[dict[str, Any]]) -> int:
-    """The largest number of epochs that were being computed at one moment."""
+    """Returns the largest number of epochs that were being computed at one moment."""
     edges = sorted([(n["begun"], 1) for n in noted] + [(n["ended"], -1) for n in noted])
     running = [0]
     for _, step in edges:

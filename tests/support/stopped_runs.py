@@ -28,7 +28,7 @@ SECONDS = 120  # that a driver may take to its first reports, or to its end, on 
 
 
 def spec_of(folder: Path | str, strategy: str, seconds_per_epoch: float, **changed: Any) -> dict[str, Any]:
-    """One study in one slot: with nobody beside it, the outcome does not depend on who is faster."""
+    """Returns a spec of one study in one slot: with nobody beside it, the outcome does not depend on who is faster."""
     one = {"strategies": [STRATEGIES[strategy]], "fixed": {"model.seconds_per_epoch": seconds_per_epoch}}
     cluster = {"max_concurrent": 1, **changed.pop("cluster", {})}
     return curve_fields(folder, **{"name": "stopped", **one, "cluster": cluster, **changed})
@@ -40,7 +40,7 @@ def study_of(spec: ExperimentSpec) -> StudyOutcome:
 
 
 def outcomes(study: StudyOutcome) -> list[tuple[Any, ...]]:
-    """What each trial was, where it ended and with which score; lost ones left out."""
+    """Returns what each trial was, where it ended and with which score; lost ones are left out."""
     return sorted(
         (t.params["learning_rate"], str(t.state), [(r.epoch, r.metrics["accuracy"]) for r in t.reports])
         for t in study.trials
@@ -49,8 +49,11 @@ def outcomes(study: StudyOutcome) -> list[tuple[Any, ...]]:
 
 
 def check_nothing_was_repeated(before: StudyOutcome, after: StudyOutcome, *, graceful: bool) -> None:
-    """What was recorded of an ended trial stands; after a graceful end so does all that a checkpoint was made of: the
-    last report of a running trial may be made again, and then replaces the first."""
+    """Checks that what was recorded of an ended trial stands.
+
+    After a graceful end so does all that a checkpoint was made of: the last report of a running trial may be made
+    again, and then replaces the first.
+    """
     by_id = {trial.id: trial for trial in after.trials}
     assert not graceful or len(by_id) == PLANNED[after.strategy]
     for trial in before.trials:
@@ -67,20 +70,20 @@ def check_nothing_was_repeated(before: StudyOutcome, after: StudyOutcome, *, gra
 def check_no_saved_epoch_was_computed_again(
     before: StudyOutcome, after: StudyOutcome, saved: dict[str, float], computed: int
 ) -> None:
-    """An epoch whose checkpoint was there is told again at most."""
+    """Checks that no epoch was computed again whose checkpoint was there."""
     ended = {trial.id: float(len(trial.reports)) for trial in before.trials if trial.state is not TrialState.RUNNING}
     assert computed <= sum(len(trial.reports) for trial in after.trials) - sum({**saved, **ended}.values())
 
 
 def memory_of(study: Path) -> Path:
-    """Where the states of a study lie until they are copied."""
+    """Returns the folder in which the states of a study lie until they are copied."""
     memory = SharedMemory(study)
     memory.close()
     return memory.folder
 
 
 def lose_the_states(study: Path) -> None:
-    """As if the machine had gone between the reports and the copies of their states: the manifests are left."""
+    """Deletes states, as if the machine had gone between the reports and their copies: the manifests are left."""
     assert list(study.glob("*/checkpoint_*/recipe.json"))
     shutil.rmtree(memory_of(study))
     for state in study.glob("*/checkpoint_*/*-*"):
@@ -88,7 +91,7 @@ def lose_the_states(study: Path) -> None:
 
 
 def going_on(told: str) -> list[str]:
-    """The arguments of the command that a stopped run was told to go on with."""
+    """Returns the arguments of the command that a stopped run was told to go on with."""
     found = re.search(r"go on with `tunefleet ([^`]+)`", told)
     assert found, told
     return shlex.split(found[1])

@@ -1,4 +1,4 @@
-"""What the tests of stores, and of what reads them, begin with."""
+"""The values with which tests of stores, and of what reads them, begin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A strategy of every kind that is found: a new file, or an installed entry point, is tested by being there."""
+"""Makes a strategy of every kind that is found: a new file, or an installed entry point, is tested by being there."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ SINGLE = {"defaults": {"space": Space.model_validate({"learning_rate": 5e-5, "we
 
 
 def make(kind: str, **fields: Any) -> Strategy:
-    """The strategy with its defaults."""
+    """Makes the strategy of a kind with its defaults."""
     strategy = find_strategies()[kind]
     required = {name: REQUIRED for name, field in strategy.model_fields.items() if field.is_required()}
     return strategy(**{**required, **fields})
 
 
 def proposals(plan: Plan) -> list[dict[str, Any]]:
-    """The values of all trials of a fresh plan."""
+    """Returns the values of all trials of a fresh plan."""
     return Proposer(plan, OBJECTIVE).ask()
 
 
 def endless(kind: str) -> Strategy | None:
-    """One that proposes until a budget is spent; None of a kind that always has an end."""
+    """Makes a strategy that proposes until a budget is spent; None of a kind that always has an end."""
     fields = find_strategies()[kind].model_fields
     if "trials" not in fields:
         return None
@@ -57,14 +57,14 @@ def endless(kind: str) -> Strategy | None:
 
 
 def plan_contracts(contract: type) -> dict[str, type]:
-    """By name, a class of tests for each strategy with its defaults, and for each that can be without end."""
+    """Returns, by name, a class of tests for each strategy with its defaults, and for each that can be without end."""
     tested = {f"Test_{kind}": make(kind) for kind in find_strategies()}
     tested |= {f"Test_{kind}_without_end": found for kind in find_strategies() if (found := endless(kind))}
     return {name: type(name, (contract,), _stated(strategy)) for name, strategy in tested.items()}
 
 
 def study_contracts(contract: type) -> dict[str, type]:
-    """By name, a class of tests for each strategy, a small one."""
+    """Returns, by name, a class of tests for each strategy, a small one."""
     tested = {f"Test_{kind}": make(kind, **SMALL.get(kind, {})) for kind in find_strategies()}
     return {name: type(name, (contract,), _stated(strategy)) for name, strategy in tested.items()}
 

@@ -24,7 +24,7 @@ LLAMA = {"<unk>": 0, "<s>": 1, "</s>": 2}
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models, small.
+    """A small family of models.
 
     Args:
         model_type: as in config.json.
@@ -180,7 +180,7 @@ FAMILIES = (
 
 
 def write_model(family: Family, folder: Path) -> Path:
-    """Write a model of the family, with three classes, and its tokenizer into `folder`.
+    """Writes a model of the family, with three classes, and its tokenizer into `folder`.
 
     The weights are larger than fresh ones usually are, so that scores of different texts lie well apart.
     """
@@ -214,7 +214,7 @@ def _config(family: Family) -> dict[str, Any]:
 
 
 def write_tokenizer(family: Family, folder: Path) -> None:
-    """Write a tokenizer of words or bytes with the family's special tokens into `folder`."""
+    """Writes a tokenizer of words or bytes with the family's special tokens into `folder`."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

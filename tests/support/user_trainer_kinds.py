@@ -27,7 +27,7 @@ RATES: Values = {"learning_rate": 1e-2, "weight_decay": 0.3, "adam_beta1": 0.5}
 
 @dataclass(frozen=True)
 class Kind:
-    """One of them.
+    """One kind of Trainer, and how a test reports, pauses and exploits it.
 
     Args:
         make: the factory.
@@ -43,10 +43,10 @@ class Kind:
 
 
 class OwnLoss(Trainer):  # type: ignore[misc]
-    """Weighs the classes."""
+    """A Trainer whose loss weighs the classes."""
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
-        """Cross entropy in which the second class counts more."""
+        """Returns a cross entropy in which the second class counts more."""
         labels = inputs["labels"]
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
         weights = torch.tensor([1.0, 3.0])
@@ -55,10 +55,10 @@ class OwnLoss(Trainer):  # type: ignore[misc]
 
 
 class TwoGroups(Trainer):  # type: ignore[misc]
-    """Trains the head ten times as fast, without decay."""
+    """A Trainer that trains the head ten times as fast, without decay."""
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """AdamW with a group for the encoder, one for the head."""
+        """Makes an AdamW with a group for the encoder, and one for the head."""
         args = self.args
         encoder = [p for name, p in self.model.named_parameters() if "classifier" not in name]
         head = [p for name, p in self.model.named_parameters() if "classifier" in name]
@@ -71,10 +71,10 @@ class TwoGroups(Trainer):  # type: ignore[misc]
 
 
 class OwnSchedule(Trainer):  # type: ignore[misc]
-    """SGD with momentum, and torch's one-cycle schedule, which moves rate and momentum."""
+    """A Trainer with SGD with momentum, and torch's one-cycle schedule, which moves rate and momentum."""
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
-        """Both, of the user's own making."""
+        """Makes an optimizer and a schedule of the user's own."""
         if self.optimizer is None:
             rate = self.args.learning_rate
             self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate, momentum=0.9)
@@ -84,28 +84,28 @@ class OwnSchedule(Trainer):  # type: ignore[misc]
 
 
 class OwnWeights(Trainer):  # type: ignore[misc]
-    """Trains a bias of its loss, too, which is no part of the model."""
+    """A Trainer that trains a bias of its loss, too, which is no part of the model."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.bias = torch.nn.ParameterList([torch.zeros(2)])
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
-        """Cross entropy of biased logits."""
+        """Returns the cross entropy of biased logits."""
         self.bias.zero_grad()  # the Trainer does so for the model alone
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
         loss = torch.nn.functional.cross_entropy(outputs.logits + self.bias[0], inputs["labels"])
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """AdamW over both."""
+        """Makes an AdamW over model and bias."""
         trained = [*self.model.parameters(), *self.bias.parameters()]
         self.optimizer = torch.optim.AdamW(trained, self.args.learning_rate)
         return self.optimizer
 
 
 class WeightsAnywhere(Trainer):  # type: ignore[misc]
-    """Trains a temperature, and a head with running means in a list, neither of which is part of the model."""
+    """A Trainer of a temperature, and of a head with running means in a list, neither of which is part of the model."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -113,7 +113,7 @@ class WeightsAnywhere(Trainer):  # type: ignore[misc]
         self.heads = [torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2))]
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
-        """Cross entropy of what the head makes of the logits."""
+        """Returns the cross entropy of what the head makes of the logits."""
         (head,) = self.heads
         head.train(model.training).zero_grad()
         self.temperature.grad = None
@@ -123,17 +123,17 @@ class WeightsAnywhere(Trainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """Make an AdamW over all parameters."""
+        """Makes an AdamW over all parameters."""
         trained = [*self.model.parameters(), self.temperature, *self.heads[0].parameters()]
         self.optimizer = torch.optim.AdamW(trained, self.args.learning_rate)
         return self.optimizer
 
 
 class OwnLoader(Trainer):  # type: ignore[misc]
-    """Shuffles with a plain DataLoader, which draws its order from torch's own generator."""
+    """A Trainer that shuffles with a plain DataLoader, which draws its order from torch's own generator."""
 
     def get_train_dataloader(self) -> Any:
-        """Batches of rows."""
+        """Returns batches of rows."""
         size = self.args.per_device_train_batch_size
         return torch.utils.data.DataLoader(
             self.train_dataset, batch_size=size, shuffle=True, collate_fn=self.data_collator
@@ -141,32 +141,32 @@ class OwnLoader(Trainer):  # type: ignore[misc]
 
 
 class Stream(torch.utils.data.IterableDataset[Any]):
-    """Rows without a length."""
+    """A data set of rows that has no length."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter(rows(TRAIN))
 
 
 def early_stopping(params: Values) -> Trainer:
-    """Ends when accuracy has not risen, as it keeps the best."""
+    """Makes a Trainer that ends when accuracy has not risen, as it keeps the best."""
     best = {"load_best_model_at_end": True, "save_strategy": "epoch", "metric_for_best_model": "accuracy"}
     return trainer(params, args=best, callbacks=[EarlyStoppingCallback(1)])
 
 
 def streaming(params: Values) -> Trainer:
-    """20 steps over rows that come again after four."""
+    """Makes a Trainer of 20 steps over rows that come again after four."""
     by_steps = {"max_steps": 20, "eval_strategy": "steps", "eval_steps": 5}
     return trainer(params, args=by_steps, train_dataset=Stream())
 
 
 def by_max_steps(params: Values) -> Trainer:
-    """10 steps: two passes and a half."""
+    """Makes a Trainer of 10 steps, which are two passes and a half."""
     by_steps = {"max_steps": 10, "eval_strategy": "steps", "eval_steps": 5}
     return trainer(params, args=by_steps)
 
 
 def by_steps(params: Values) -> Trainer:
-    """Evaluates twice in a pass."""
+    """Makes a Trainer that evaluates twice in a pass."""
     return trainer(params, args={"eval_strategy": "steps", "eval_steps": 2})
 
 
@@ -179,7 +179,7 @@ class Noisy(torch.nn.Module):
         self.norm, self.generator = torch.nn.BatchNorm1d(16), torch.Generator().manual_seed(0)
 
     def forward(self, input_ids: Any, attention_mask: Any = None, labels: Any = None) -> dict[str, torch.Tensor]:
-        """Logits, and with labels the loss."""
+        """Returns logits, and with labels the loss."""
         text = self.norm(self.words(input_ids).mean(1))
         if self.training:
             text = text + 0.1 * torch.randn(text.shape, generator=self.generator)
@@ -189,7 +189,7 @@ class Noisy(torch.nn.Module):
 
 
 def with_numpy(params: Values) -> Trainer:
-    """A schedule that computes with NumPy; figures per class beside the metrics."""
+    """Makes a Trainer with a schedule that computes with NumPy, and figures per class beside the metrics."""
     model = tiny_model()
     optimizer = torch.optim.AdamW(model.parameters(), params.get("learning_rate", 5e-3))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + np.cos(np.pi * step / 32)))
@@ -202,7 +202,7 @@ def with_numpy(params: Values) -> Trainer:
 
 
 def plateau(params: Values) -> Trainer:
-    """Lowers its rate by scores."""
+    """Makes a Trainer that lowers its rate by scores."""
     how = {"patience": 0, "factor": 0.5, "mode": "max"}
     scores = {
         "lr_scheduler_type": "reduce_lr_on_plateau",
@@ -213,7 +213,7 @@ def plateau(params: Values) -> Trainer:
 
 
 def generating(params: Values) -> Trainer:
-    """A summariser that is scored by what it generates."""
+    """Makes the Trainer of a summariser that is scored by what it generates."""
     from tokenizers import Tokenizer, models
 
     words = Tokenizer(models.WordLevel({f"w{n}": n for n in range(WORDS)}, unk_token="w2"))

@@ -43,7 +43,7 @@ def tiny_model(**config: Any) -> BertForSequenceClassification:
 
 
 def fresh_model() -> BertForSequenceClassification:
-    """A `model_init` that takes the trial."""
+    """Makes the model of a trial, as a `model_init` that takes the trial."""
     return tiny_model()
 
 
@@ -84,7 +84,7 @@ class Seen(TrainerCallback):  # type: ignore[misc]
 
 
 def trainer(params: Mapping[str, Any], kind: type[Trainer] = Trainer, **given: Any) -> Trainer:
-    """A Trainer with those arguments, a callback `Seen` as `trainer.seen`, and all that a test gives besides.
+    """Makes a Trainer with those arguments, a callback `Seen` as `trainer.seen`, and all that a test gives besides.
 
     Args:
         params: go before the defaults below.
@@ -113,19 +113,19 @@ def trainer(params: Mapping[str, Any], kind: type[Trainer] = Trainer, **given: A
 
 
 def without_test_rows(params: dict[str, Any]) -> Trainer:
-    """A factory of Trainers without `test_dataset`."""
+    """Makes a Trainer without `test_dataset`."""
     return trainer(params)
 
 
 def make_trainer(params: dict[str, Any]) -> Trainer:
-    """The factory of the whole experiments in the tests."""
+    """Makes the Trainer of the whole experiments in the tests."""
     made = trainer(params)
     made.test_dataset = rows(VALIDATION, 2)
     return made
 
 
 def make_still_trainer(params: dict[str, Any]) -> Trainer:
-    """The factory for several processes: without dropout, and with BERT's loss as it is.
+    """Makes a Trainer for several processes: without dropout, and with BERT's loss as it is.
 
     Each process draws dropout for its own rows. The Trainer would multiply the loss by the number of processes, as if
     BERT divided it by the labels of the whole step.

@@ -94,7 +94,7 @@ class FunctionSpace(Space):
 
     @property
     def plain(self) -> Space | None:
-        """The same space without the function; None if it is conditional."""
+        """This space without its function; None if it is conditional."""
         return None if self.conditional else Space(self.root)
 
     def returned(self, params: Params) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class FunctionSpace(Space):
             return False
 
     def to_ray(self) -> dict[str, Any]:
-        """As `Space` has it; a conditional space has no such description.
+        """Returns what `Space` returns; a conditional space has no such description.
 
         Raises:
             InputError: it is conditional.
@@ -193,7 +193,7 @@ class FunctionSpace(Space):
         return super().to_ray()
 
     def to_hyperopt(self) -> dict[str, Any]:
-        """As `Space` has it; a conditional space has no such description.
+        """Returns what `Space` returns; a conditional space has no such description.
 
         Raises:
             InputError: it is conditional.

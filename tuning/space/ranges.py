@@ -102,7 +102,7 @@ class Range(Dimension, ABC):
         return self.at(self.index(float(raw)))
 
     def stated(self) -> Iterator[tuple[str, Value]]:
-        """Both bounds, each with its path."""
+        """The lower and the upper bound, each with its path."""
         return ((f"{self.key}.{end}", bound) for end, bound in enumerate(self.bounds))
 
     def contains(self, value: Value) -> bool:
@@ -163,7 +163,7 @@ class Range(Dimension, ABC):
         return hp.loguniform(name, math.log(low), math.log(high)) if self.log else hp.uniform(name, low, high)
 
     def to_optuna(self) -> BaseDistribution:
-        """The same set as a distribution. Optuna has no logarithmic lattice: there the scale becomes linear."""
+        """The range as a distribution; Optuna has no logarithmic lattice: there the scale becomes linear."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         low, high = self.bounds[0], self.high

@@ -96,7 +96,7 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         return None if None in counts else math.prod(count for count in counts if count is not None)
 
     def allowing(self, tunable: Callable[[str], Tunable | None] = find_tunable) -> Space:
-        """The same space for a population, with names held that cannot change in the middle of a trial.
+        """This space for a population, with names held that cannot change in the middle of a trial.
 
         They are drawn once and then follow the donor, as with `mutate: false`.
 

@@ -31,7 +31,7 @@ class Mistake:
         return f"{self.path}:{shown} {self.rule}{step}"
 
     def below(self, prefix: str) -> Mistake:
-        """The same mistake, with `prefix` before its path."""
+        """This mistake, with `prefix` before its path."""
         return replace(self, path=join_path(prefix, self.path))
 
 

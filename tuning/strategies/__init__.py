@@ -176,7 +176,7 @@ class Strategy(Frozen, ABC):
         """
 
     def plan_cut(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
-        """As `plan`, for a study that its budget may end early; differs where `plan` has a fixed order."""
+        """Plans as `plan` does, for a study that its budget may end early; differs where `plan` has a fixed order."""
         return self.plan(space, objective, epochs, seed)
 
 

@@ -111,7 +111,7 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Its folder in the run folder, which is its name in the nodes' shared memory, too."""
+        """The study's folder in the run folder, which is its name in the nodes' shared memory, too."""
         return self.spec.run_folder / STUDIES / self.name
 
 

@@ -28,17 +28,17 @@ study = optuna.create_study(study_name=STUDY, direction="maximize", storage=DATA
 
 
 def model_init():
-    """The model that a trial begins with."""
+    """Makes the model that a trial begins with."""
     return AutoModelForSequenceClassification.from_pretrained(MODEL, num_labels=2)
 
 
 def compute_metrics(predicted):
-    """Accuracy."""
+    """Returns the accuracy."""
     return {"accuracy": float((predicted.predictions.argmax(axis=-1) == predicted.label_ids).mean())}
 
 
 def optuna_hp_space(trial):
-    """The recipe's space."""
+    """Suggests values in the recipe's space."""
     return {
         "learning_rate": trial.suggest_float("learning_rate", 1e-6, 1e-4, log=True),
         "per_device_train_batch_size": trial.suggest_categorical("per_device_train_batch_size", [16, 32, 64, 128]),

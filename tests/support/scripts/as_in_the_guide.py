@@ -24,12 +24,12 @@ encoded = Dataset.from_dict({"input_ids": tokenizer(texts)["input_ids"]})
 
 
 def model_init(trial):
-    """The model that a trial begins with."""
+    """Makes the model that a trial begins with."""
     return AutoModelForCausalLM.from_pretrained(MODEL)
 
 
 def hp_space(trial):
-    """The guide's space."""
+    """Suggests values in the guide's space."""
     return {
         "learning_rate": trial.suggest_float("learning_rate", 1e-6, 1e-4, log=True),
         "per_device_train_batch_size": trial.suggest_categorical("per_device_train_batch_size", [16, 32, 64, 128]),
@@ -37,7 +37,7 @@ def hp_space(trial):
 
 
 def compute_objective(metrics):
-    """What is minimised."""
+    """Returns what is minimised."""
     return metrics["eval_loss"]
 
 
