@@ -115,7 +115,7 @@ def run_experiment(
     claimed.say(
         f"undecided with {len(claimed.spec.seeds)} seeds; adds seed {more.seeds[-1]} for verdict {more.verdict_number}"
     )
-    return run_experiment(more, progress=progress, resume=True, force=force)
+    return run_experiment(more, progress=progress, resume=True, force=force, trust_fetched=trust_fetched)
 
 
 @dataclass(frozen=True)

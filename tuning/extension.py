@@ -7,10 +7,10 @@ from itertools import zip_longest
 
 from trainables.errors import InputError
 from tuning.comparison import compare
+from tuning.errors import RunFolderError
 from tuning.outcome import ExperimentOutcome
 from tuning.selection.candidates import training_seeds
-from tuning.selection.evaluations import evaluation_ids
-from tuning.spec.models import ExperimentSpec, Extension
+from tuning.spec.models import STORE_VARIABLE, ExperimentSpec, Extension
 from tuning.spec.store_url import sqlite_file
 from tuning.store.study_store import StudyStore
 
@@ -67,6 +67,12 @@ def with_another_seed(spec: ExperimentSpec, outcome: ExperimentOutcome) -> Exper
     return extend_spec(spec, requested, judged=True)
 
 
+def is_part(requested: ExperimentSpec, recorded: ExperimentSpec) -> bool:
+    """True if the recorded experiment has all seeds and strategies that are requested, so that nothing is added."""
+    strategies = recorded.strategies[: len(requested.strategies)]
+    return set(requested.seeds) <= set(recorded.seeds) and requested.strategies == strategies
+
+
 def has_test_score(experiment: str, store: str) -> bool:
     """True if a test score of `experiment` is recorded, so that a verdict on it may have been seen.
 
@@ -74,14 +80,18 @@ def has_test_score(experiment: str, store: str) -> bool:
         store: its URL.
 
     Raises:
+        RunFolderError: nothing of it is recorded there, so it is not known what has been seen.
         StoreError: it cannot be read.
     """
     file = sqlite_file(store)
-    if file is not None and not file.is_file():  # stopped before anything was recorded
-        return False
     with contextlib.closing(StudyStore(store)) as opened:
-        known = experiment in opened.experiments()
-        return known and bool(evaluation_ids(experiment, opened.load(experiment).studies))
+        if (file is None or file.is_file()) and experiment in opened.experiments():
+            return opened.load(experiment).has_test_score
+        raise RunFolderError(
+            f"name: {experiment}: nothing of it is recorded in {opened.shown}, and an extension adds to what is. Give "
+            f"the store that its run was given ({STORE_VARIABLE}); or, if nothing was trained yet, begin anew with "
+            "`tunefleet run` and all the seeds and strategies"
+        )
 
 
 def _refuse_taken(before: ExperimentSpec, spec: ExperimentSpec) -> None:

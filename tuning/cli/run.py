@@ -71,7 +71,7 @@ def resume_command(
     experiment: str, overrides: tuple[str, ...], force: bool, take_over: bool, trust_fetched: bool, storage: str
 ) -> int:
     """Resume a run that was interrupted; finished trials are not run again."""
-    recorded = _RecordedSpec(experiment, storage, force, trust_fetched)
+    recorded = RunFolderSpec(experiment, storage, force, trust_fetched)
     return run_spec(
         recorded.load(overrides), resume=True, force=force, take_over=take_over, trust_fetched=trust_fetched
     )
@@ -85,7 +85,7 @@ def extend_command(
     """Add seeds or strategies to an experiment; what is there is not run again."""
     from tuning.extension import extend_spec, has_test_score
 
-    recorded = _RecordedSpec(experiment, storage, force, trust_fetched)
+    recorded = RunFolderSpec(experiment, storage, force, trust_fetched)
     before, requested = recorded.load(), recorded.load(overrides)
     judged = has_test_score(before.name, find_store(experiment, storage))
     return run_spec(
@@ -97,7 +97,7 @@ def extend_command(
     )
 
 
-class _RecordedSpec(NamedTuple):
+class RunFolderSpec(NamedTuple):
     """The spec in the run folder of an experiment that is to be continued."""
 
     experiment: str
@@ -113,8 +113,10 @@ class _RecordedSpec(NamedTuple):
             RunFolderError: it was fetched, or its spec file was edited, and nobody has allowed that.
             SpecError: it is no valid spec.
         """
+        from tuning.run_folder.files import ORIGIN
         from tuning.run_folder.folder import refuse_changed, refuse_fetched
         from tuning.spec.loading import load_spec
+        from tuning.spec.mistakes import SpecError
         from tuning.spec.models import SPEC_FILE
         from tuning.store.study_store import StudyStore
 
@@ -125,7 +127,14 @@ class _RecordedSpec(NamedTuple):
             store = functools.partial(find_store, self.experiment, self.storage)
             refuse_changed(folder / SPEC_FILE, lambda: StudyStore(store()).spec(folder.name))
         here = f"cluster.storage={storage_of(self.experiment, self.storage)}"
-        return load_spec(folder / SPEC_FILE, [here, *overrides])
+        try:
+            return load_spec(folder / SPEC_FILE, [here, *overrides])
+        except SpecError as error:
+            if (folder / ORIGIN).is_file():  # its data, or its model, may lie on the cluster alone
+                error.add_note(
+                    "it was fetched: on its cluster the same `tunefleet submit` goes on with --resume, --extend"
+                )
+            raise
 
 
 def run_spec(

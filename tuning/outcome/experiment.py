@@ -45,6 +45,16 @@ class ExperimentOutcome:
         return next((study.test_memory for study in self.studies if study.test_memory is not None), None)
 
     @property
+    def has_test_score(self) -> bool:
+        """True if a test score is recorded, so that a verdict on this experiment may have been seen."""
+        return any(
+            study.test is not None
+            or any(one.test is not None for one in study.confirmations)
+            or any(model.metrics for model in study.finals)
+            for study in self.studies
+        )
+
+    @property
     def best_params(self) -> dict[str, Value]:
         """The hyperparameters that the best study chose, by name; see `StudyOutcome.chosen_params`.
 

@@ -30,7 +30,7 @@ from tuning.remote.submission import code_files, job_command, job_metadata
 from tuning.remote.unpacking import MANIFEST_BYTES, BundleError, read_manifest, sanitize_spec, unpack
 from tuning.remote.uploads import write_archive
 from tuning.report.results import results_json
-from tuning.run_folder.files import ORIGIN
+from tuning.run_folder.files import COMPARISON, COMPARISON_JSON, ORIGIN, RESULTS
 from tuning.selection.evaluations import evaluation_ids
 from tuning.spec.models import SPEC_FILE, STORE_FILE, folder_name
 from tuning.spec.store_url import sqlite_url
@@ -230,9 +230,9 @@ def _write_reports(folder: Path, name: str) -> None:
     store = StudyStore(sqlite_url(folder / STORE_FILE))
     outcome = store.load(name)
     comparison = compare(outcome, spec=parse_recorded_spec(store.spec(name)))
-    (folder / "results.json").write_text(results_json(outcome), encoding="utf-8")
-    (folder / "comparison.json").write_text(comparison_json(comparison), encoding="utf-8")
-    (folder / "comparison.md").write_text(comparison_markdown(comparison), encoding="utf-8")
+    (folder / RESULTS).write_text(results_json(outcome), encoding="utf-8")
+    (folder / COMPARISON_JSON).write_text(comparison_json(comparison), encoding="utf-8")
+    (folder / COMPARISON).write_text(comparison_markdown(comparison), encoding="utf-8")
 
 
 def _put_in_place(folder: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cluster.spec import ClusterSpec
 from cluster.storage import is_uri
 from trainables.errors import nearest
+from trainables.machine.disk import write_whole
 from tuning.run_folder.bucket import RunBucket, bucket_names, split_uri
 from tuning.spec.file import parse, read_spec_text
 from tuning.spec.models import SPEC_FILE, STORE_FILE, STORE_VARIABLE
@@ -51,7 +52,7 @@ def find_experiment(experiment: str, storage: str | Path) -> Path:
     given, (experiment, storage) = experiment, _by_name(experiment, storage)
     if (bucket := _bucket_of(experiment, storage)) is not None:
         if (text := bucket.spec()) is not None:
-            (bucket.make_folder() / SPEC_FILE).write_text(text, encoding="utf-8")
+            write_whole(bucket.make_folder() / SPEC_FILE, text.encode())  # a run on this machine may read it now
             return bucket.folder
     else:
         for folder in (Path(storage).expanduser() / experiment, Path(experiment).expanduser()):

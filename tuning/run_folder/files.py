@@ -9,6 +9,8 @@ import hashlib
 
 CHECKSUM_LINE = "# SHA-256 of what follows: "
 ORIGIN = "fetched.json"  # in a folder that `tunefleet fetch` has made
+RESULTS, COMPARISON_JSON, COMPARISON = "results.json", "comparison.json", "comparison.md"  # that it writes there
+FETCHED_REPORTS = (RESULTS, COMPARISON_JSON, COMPARISON)
 LOCK_FILE = "driver.lock"  # held by the process that runs the experiment (`tuning.run_folder.run_lock`)
 
 

@@ -16,7 +16,7 @@ from trainables.errors import InputError
 from trainables.machine.disk import make_closed, owner_of, write_whole
 from tuning.errors import RunFolderError
 from tuning.run_folder.bucket import RunBucket
-from tuning.run_folder.files import LOCK_FILE, ORIGIN, spec_with_checksum
+from tuning.run_folder.files import FETCHED_REPORTS, LOCK_FILE, ORIGIN, spec_with_checksum
 from tuning.run_folder.removal import ExperimentRemoval
 from tuning.spec.loading import load_spec
 from tuning.spec.mistakes import SpecError
@@ -35,8 +35,8 @@ def refuse_fetched(folder: Path) -> None:
     if (folder / ORIGIN).is_file():
         raise RunFolderError(
             f"{folder} was fetched from a cluster, and to go on with it here runs what that cluster has written. Go on "
-            "there, with the same `tunefleet submit` and --resume; or, if you trust whoever runs it with this account, "
-            "here with --trust-fetched"
+            "there, with the same `tunefleet submit` and --resume (with --extend for more seeds or strategies); or, if "
+            "you trust whoever runs it with this account, here with --trust-fetched"
         )
 
 
@@ -134,35 +134,7 @@ def claim_run_folder(
         if not kept.is_file():
             step = "start it with `tunefleet run`, or from Python without resume=True"
             raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; {step}")
-        from tuning.store.study_store import StudyStore
-
-        if not trust_fetched:
-            refuse_foreign(spec.run_folder)
-            refuse_fetched(spec.run_folder)
-        if not force:
-            refuse_changed(kept, lambda: StudyStore(spec.store_url).spec(spec.name))
-        if (before := load_spec(kept)).digest() != spec.digest():
-            keys = _different(before, spec)
-            raise RunFolderError(
-                f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
-                f"{_extend_advice(spec, keys)}{_ways_out(spec, bucket)}"
-            )
-        grows = spec.extended[:-1] == before.extended != spec.extended
-        if grows:
-            before = before.model_copy(update={name: getattr(spec, name) for name in EXTENDABLE})
-        elif any(getattr(before, name)[: len(now := getattr(spec, name))] != now for name in EXTENDABLE):
-            step = f"see `tunefleet ls`, then extend it again, or `tunefleet resume {spec.resumed_as}`"
-            raise RunFolderError(f"name: {spec.name}: was extended by somebody else meanwhile; {step}")
-        if force:
-            with contextlib.closing(StudyStore(spec.store_url)) as store:
-                store.check()
-                store.refuse_other_spec(spec.name, before.digest(), before.to_yaml())
-        if force or grows:
-            text = spec_with_checksum(before.to_yaml())
-            write_whole(kept, text.encode())
-            if bucket is not None and grows:
-                bucket.claim(text)
-        (spec.run_folder / ORIGIN).unlink(missing_ok=True)  # from now on it is this machine's: no fetch replaces it
+        _claim_existing(spec, bucket, force=force, trust_fetched=trust_fetched)
         return
     if kept.exists():
         _replace_earlier_run(spec, bucket, shown, fresh=fresh, say=say)
@@ -175,8 +147,49 @@ def claim_run_folder(
         bucket.claim(text)
 
 
+def _claim_existing(spec: ExperimentSpec, bucket: RunBucket | None, *, force: bool, trust_fetched: bool) -> None:
+    """Checks that the run folder can be resumed with this spec; one that extends the recorded spec is written there.
+
+    Raises:
+        RunFolderError, ClusterError, StoreError: see `claim_run_folder`.
+    """
+    from tuning.run_folder.unseen_records import refuse_unseen_records
+    from tuning.store.study_store import StudyStore
+
+    kept = spec.run_folder / SPEC_FILE
+    if not trust_fetched:
+        refuse_foreign(spec.run_folder)
+        refuse_fetched(spec.run_folder)
+    if not force:
+        refuse_changed(kept, lambda: StudyStore(spec.store_url).spec(spec.name))
+    if (before := load_spec(kept)).digest() != spec.digest():
+        keys = _different(before, spec)
+        raise RunFolderError(
+            f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
+            f"{_extend_advice(spec, keys)}{_ways_out(spec, bucket)}"
+        )
+    grows = spec.extended[:-1] == before.extended != spec.extended
+    if not grows and any(getattr(before, name)[: len(now := getattr(spec, name))] != now for name in EXTENDABLE):
+        step = f"see `tunefleet ls`, then extend it again, or `tunefleet resume {spec.resumed_as}`"
+        raise RunFolderError(f"name: {spec.name}: was extended by somebody else meanwhile; {step}")
+    refuse_unseen_records(before, spec, grows=grows)
+    after = before.model_copy(update={name: getattr(spec, name) for name in EXTENDABLE}) if grows else before
+    if force:
+        with contextlib.closing(StudyStore(spec.store_url)) as store:
+            store.check()
+            store.refuse_other_spec(spec.name, after.digest(), after.to_yaml())
+    if force or grows:
+        text = spec_with_checksum(after.to_yaml())
+        if bucket is not None and grows:  # first: who reads the bucket meanwhile brings its text here
+            bucket.claim(text)
+        write_whole(kept, text.encode())
+    if (spec.run_folder / ORIGIN).is_file():  # from now on it is this machine's: no fetch replaces it
+        for name in (*FETCHED_REPORTS, ORIGIN):
+            (spec.run_folder / name).unlink(missing_ok=True)
+
+
 def with_extensions(spec: ExperimentSpec) -> ExperimentSpec:
-    """Returns `spec` with what `tunefleet extend` has added to it since; its run folder is claimed already."""
+    """Returns `spec` with what `tunefleet extend` has added to it since, as its run folder has it."""
     kept = load_spec(spec.run_folder / SPEC_FILE)
     return spec.model_copy(update={name: getattr(kept, name) for name in EXTENDABLE})
 

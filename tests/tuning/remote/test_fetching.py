@@ -301,6 +301,21 @@ def test_nothing_is_gone_on_with_that_was_fetched_unless_asked_for_by_name(
     assert "holds something that did not come from a cluster" in capsys.readouterr().err
 
 
+def test_what_needs_the_data_of_the_cluster_is_gone_on_with_there(
+    honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"path": "/cluster/rows.csv", "text": ["text"], "label": "label"}
+    spec = yaml.safe_dump(SPEC | {"task": "text_classification", "trainable": "finetune", "data": data}).encode()
+    members = [(name, spec if name == "reviews/spec.yaml" else content) for name, content in honest]
+    assert fetched(HeadServer(bundle(tarred(members)))) == 0
+    capsys.readouterr()
+    for words in (["resume", "reviews"], ["extend", "reviews", "seeds=[0, 1]"]):
+        assert main([*words, "--trust-fetched"]) == 2
+        told = capsys.readouterr().err
+        assert "/cluster/rows.csv" in told
+        assert "on its cluster the same `tunefleet submit` goes on with --resume, --extend" in told
+
+
 def test_a_second_fetch_keeps_the_looks_at_test_that_were_recorded_here(
     honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

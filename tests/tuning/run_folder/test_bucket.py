@@ -5,6 +5,7 @@ On a server that speaks S3. What a storage promises is in tests/trainables/check
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -41,6 +42,7 @@ from trainables.checkpoints.manifest import MANIFEST, SPARE_MANIFEST, Checkpoint
 from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.checkpoints.recomputation import weights_folder
 from trainables.checksums import CHECKSUMS
+from trainables.data.row_hashes import hashes_of
 from trainables.errors import InputError
 from trainables.finetune.finetune import FineTuning
 from trainables.machine.shared_memory import SharedMemory
@@ -50,13 +52,19 @@ from tuning import load_spec, run_experiment
 from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyState
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.remote.bundle import pack_bundle
 from tuning.run_folder.bucket import RunBucket
-from tuning.run_folder.experiments import experiment_names, find_store
+from tuning.run_folder.experiments import experiment_names, find_store, load_experiment
 from tuning.run_folder.folder import claim_run_folder
+from tuning.run_folder.lease import held_lease
+from tuning.selection.evaluations import evaluation_ids, ledger_of
+from tuning.spec.file import parse
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
+from tuning.store.evaluation_ledger import TestRows
 from tuning.store.study_store import StudyStore
+from tuning.testing.simulated_ray import simulated_ray
 from tuning.testing.storage_contract import put_checkpoint
 
 
@@ -332,6 +340,36 @@ def test_wherever_a_machine_is_lost_its_run_goes_on_from_the_bucket(
     lose_the_machine(spec, tmp_path, monkeypatch)
     in_virtual_time(spec, resume=True)
     check_that_all_is_there(bucket, tmp_path)
+
+
+@pytest.mark.tune
+def test_an_experiment_in_a_bucket_is_extended_from_another_machine(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = load_spec(in_the_bucket(bucket, 10.0, strategies=[{"kind": "grid", "points": 1}], epochs=1))
+    in_virtual_time(spec)
+    run = RunBucket(bucket, spec.name)
+    with contextlib.closing(StudyStore(spec.store_url)) as store:  # as if it had read data
+        writer = store.writer(spec.name, store.load(spec.name).studies[0])
+        writer.set_test_rows(TestRows.of(hashes_of([("a",)])).to_json(), EarlierEvaluations(2, 0, 0, (), 0, 0, ()))
+    run.store.save(spec.run_folder / "study.db")
+    before, first = load_experiment(run.uri, ""), run.spec()
+    lose_the_machine(spec, tmp_path, monkeypatch)
+    more = ["extend", run.uri, "seeds=[0, 1]"]
+    with held_lease(bucket, spec.name, "lock of a third machine"):
+        assert main(more) == 2
+    assert "in use by process" in capsys.readouterr().err
+    assert run.spec() == first
+    with simulated_ray():
+        assert main(more) == 0
+    outcome, text = load_experiment(run.uri, "")
+    kept = parse(str(run.spec()), "spec.yaml")
+    assert (outcome.studies[:1], len(outcome.studies), parse(text, "store")) == (before[0].studies, 2, kept)
+    assert kept["extended"] == [{"seeds": 1, "strategies": 1, "judged": True}]
+    assert [*ledger_of(spec).read().entries] == evaluation_ids(spec.name, outcome.studies)
+    monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "lost machine"))  # it was only switched off
+    assert len(in_virtual_time(spec, resume=True).studies) == 2
+    assert load_spec(spec.run_folder / "spec.yaml").seeds == (0, 1)
 
 
 def lose_the_machine(spec: ExperimentSpec, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

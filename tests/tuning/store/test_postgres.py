@@ -5,6 +5,7 @@ What the store itself promises is in test_store.py, on both databases.
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sys
 import threading
@@ -20,9 +21,10 @@ import pytest
 from tests.support.outcomes import make_report
 from tests.support.specs import curve_experiment
 from tests.support.stores import begin_trial, open_study
-from tuning import compare, run_experiment
+from tuning import compare, load_spec, run_experiment
+from tuning.cli import main
 from tuning.outcome import StudyState
-from tuning.spec.models import STORE_VARIABLE
+from tuning.spec.models import SPEC_FILE, STORE_VARIABLE
 from tuning.store import database as database_module
 from tuning.store.study_store import StoreError, StudyStore
 from tuning.testing.simulated_ray import simulated_ray
@@ -201,3 +203,30 @@ def test_a_whole_run_is_recorded_resumed_and_compared_and_leaves_no_password_on_
         run_experiment(elsewhere, progress=False)
     assert not elsewhere.run_folder.exists()
     assert StudyStore(url).load("whole") == outcome
+
+
+def test_what_is_recorded_there_is_extended_with_that_store_alone_and_from_one_run_folder(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(STORE_VARIABLE, url)
+    monkeypatch.chdir(tmp_path)
+    spec = curve_experiment(tmp_path / "runs", strategies=[{"kind": "grid", "points": 1}], epochs=1)
+    (tmp_path / "mine.yaml").write_text(spec.to_yaml())
+    with simulated_ray():
+        assert main(["run", "mine.yaml"]) == 0
+        before = StudyStore(url).load(spec.name).studies
+        shutil.copytree("runs", "copy")
+        first = (spec.run_folder / SPEC_FILE).read_text()
+        monkeypatch.delenv(STORE_VARIABLE)
+        assert main(["extend", spec.name, "seeds=[0, 1]"]) == 2
+        assert "TUNEFLEET_STORE" in capsys.readouterr().err
+        assert (spec.run_folder / SPEC_FILE).read_text() == first
+        monkeypatch.setenv(STORE_VARIABLE, url)
+        assert main(["extend", spec.name, "seeds=[0, 1]"]) == 0
+        for words in (["resume"], ["extend", "seeds=[0, 5]"]):
+            assert main([words[0], spec.name, "--storage", "copy", *words[1:]]) == 2
+            assert "holds studies that" in capsys.readouterr().err
+    after = StudyStore(url)
+    assert (after.load(spec.name).studies[:1], len(after.load(spec.name).studies)) == (before, 2)
+    assert after.spec(spec.name) == load_spec(spec.run_folder / SPEC_FILE).to_yaml()
+    assert not list(tmp_path.rglob("*.db"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.outcomes import study
 from tests.support.simulated_studies import TICK, long_experiment, run, run_until_killed
+from tests.support.strangers import NOBODY, needs_root
 from trainables.data.row_hashes import RowHashes, hashes_of
 from trainables.errors import InputError
 from trainables.tasks.summary import DataSummary
@@ -18,6 +20,7 @@ from tuning.cli import main
 from tuning.comparison import compare
 from tuning.comparison.version_caveats import version_caveats
 from tuning.errors import RunFolderError
+from tuning.experiment import run_experiment
 from tuning.extension import extend_spec, has_test_score
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
@@ -187,6 +190,18 @@ def test_until_decided_adds_seeds_until_a_verdict_decides_or_the_last_planned_on
     assert len(run(kept, resume=True)[0].studies) == 2 * seeds
 
 
+@pytest.mark.tune
+def test_the_folder_of_another_account_that_is_trusted_is_so_for_all_verdicts(tmp_path: Path) -> None:
+    needs_root()
+    strategies = [{"kind": "random", "label": label, "trials": 1} for label in ("a", "b")]
+    spec = experiment(tmp_path, strategies=strategies, verdicts=2, until="decided", epochs=1)
+    claim_run_folder(spec, resume=False)
+    os.chown(spec.run_folder, NOBODY, NOBODY)
+    with simulated_ray(tick=TICK):
+        outcome = run_experiment(spec, progress=False, resume=True, trust_fetched=True)
+    assert len(outcome.studies) == 8
+
+
 @pytest.mark.unit
 @pytest.mark.parametrize(
     ("changed", "told"),
@@ -236,12 +251,15 @@ def test_a_resume_with_more_seeds_is_told_how_they_are_added(tmp_path: Path) -> 
 
 
 @pytest.mark.unit
-def test_nothing_recorded_is_nothing_seen(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    assert not has_test_score("mine", url)
+def test_where_nothing_is_recorded_it_is_not_known_what_was_seen(tmp_path: Path) -> None:
+    """The run may have had another store, in a variable that is not set now."""
+    url, told = f"sqlite:///{tmp_path}/study.db", r"name: mine: nothing of it is recorded in .*TUNEFLEET_STORE.*anew"
+    with pytest.raises(RunFolderError, match=told):
+        has_test_score("mine", url)
     assert not (tmp_path / "study.db").exists()
     StudyStore(url).check()
-    assert not has_test_score("mine", url)
+    with pytest.raises(RunFolderError, match=told):
+        has_test_score("mine", url)
 
 
 @pytest.mark.unit
