@@ -74,7 +74,14 @@ _job_argument = click.argument("id", metavar="ID", help="of the job, or the expe
 @overrides_argument
 @click.option("--wait", is_flag=True, help="show the log; end with the run's own exit status")
 @click.option("--resume", is_flag=True, help="resume a job that was stopped or failed")
-@click.option("--force", is_flag=True, help="with --resume: also with other versions or other code; it is recorded")
+@click.option(
+    "--extend", is_flag=True, help="add the spec's further seeds or strategies to the experiment that ran there"
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="with --resume or --extend: also with other versions or other code; it is recorded",
+)
 @click.option(
     "--on-cluster",
     type=click.Choice(("data", "model")),
@@ -89,13 +96,14 @@ def submit_command(
     overrides: tuple[str, ...],
     wait: bool,
     resume: bool,
+    extend: bool,
     force: bool,
     on_cluster: tuple[str, ...],
 ) -> int:
     """Run an experiment on a cluster elsewhere, as a job."""
     from tuning.remote.submission import check_trial_fits, prepare_submission, submit
 
-    submission = prepare_submission(spec, list(overrides), list(on_cluster))
+    submission = prepare_submission(spec, list(overrides), list(on_cluster), extend=extend)
     dashboard = address.open(allow_unauthenticated=submission.spec.cluster.allow_unauthenticated)
     if note := check_trial_fits(submission.spec, dashboard):
         print_message(note)

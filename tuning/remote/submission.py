@@ -1,7 +1,8 @@
 """Turns a spec into a job: its id, the archive that is sent with it, and the checks before anything is sent.
 
 The id follows from the experiment's name, everything that changes results, the uploaded data and the storage. So the
-same experiment has the same id, whoever submits it, however often. Jobs that resume it are ID-r1, ID-r2, ...
+same experiment has the same id, whoever submits it, however often. A job that extends an experiment has an id of its
+own, ID-extend. Jobs that resume a job are ID-r1, ID-r2, ...
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Submission:
     spec: ExperimentSpec  # with the paths on the cluster
     uploads: tuple[Upload, ...]
     id: str
+    extend: bool = False  # it adds to an experiment that is there
 
     @property
     def run_folder(self) -> str:
@@ -56,14 +58,15 @@ class Submission:
             archive: path for the archive.
             dashboard: of the cluster.
             attempt: 0 for the first job; later ones resume the run.
-            force: resume as `tunefleet resume --force`.
+            force: resume or extend as with `--force` of these commands.
         """
+        action = ["extend", *(["--resume"] if attempt else [])] if self.extend else ["resume" if attempt else "run"]
         own = {SPEC_NAME: self.spec.to_yaml().encode()}
         uploaded = {f"{UPLOADED}/{upload.target}": upload.source for upload in self.uploads}
         write_archive(archive, [*own.items(), *uploaded.items(), *code_files(self.spec)])
         return JobRequest(
             id=f"{self.id}-r{attempt}" if attempt else self.id,
-            command=job_command(dashboard, *(["resume", *(["--force"] if force else [])] if attempt else ["run"])),
+            command=job_command(dashboard, *action, *(["--force"] if force and action != ["run"] else [])),
             archive=archive,
             metadata=job_metadata(self.spec.name, self.spec.cluster.storage),
         )
@@ -79,13 +82,16 @@ def job_command(dashboard: Dashboard, *words: str) -> str:
     return f"exec {shlex.join([dashboard.python(), '-m', 'tuning.cli.job', *words])}"
 
 
-def prepare_submission(source: str | Path, overrides: Sequence[str], on_cluster: Collection[str]) -> Submission:
+def prepare_submission(
+    source: str | Path, overrides: Sequence[str], on_cluster: Collection[str], *, extend: bool = False
+) -> Submission:
     """Reads and checks a spec for a run on another cluster; sends nothing.
 
     Args:
         source: the spec file, or a preset's name.
         overrides: `key=value`.
         on_cluster: those of `PATHS` whose paths are on the cluster: not uploaded, and not checked here.
+        extend: it adds seeds or strategies to the experiment of that name there.
 
     Raises:
         SpecError: all mistakes that can be found here.
@@ -96,14 +102,15 @@ def prepare_submission(source: str | Path, overrides: Sequence[str], on_cluster:
     )
     storage = _storage(spec.cluster.storage)
     there = {"storage": storage, "run_by": None}  # accounts of this machine say nothing on the cluster's
-    spec = spec.model_copy(update={"cluster": spec.cluster.model_copy(update=there)})
+    cluster = spec.cluster.model_copy(update=there)
+    spec = spec.model_copy(update={"cluster": cluster, "extended": ()})  # the run folder there says how it has grown
     spec, uploads = collect_uploads(spec, on_cluster)
     _refuse_too_much([*(upload.source for upload in uploads), *(path for _, path in code_files(spec))])
     if uploads and "://" in storage:
         rule = f"{uploads[0].source} lies on this machine, and trials read no files from a bucket"
         raise InputError("cluster.storage", storage, rule, _ELSEWHERE)
     digest = hashlib.sha256(f"{spec.digest()} {storage}".encode()).hexdigest()[:12]
-    return Submission(spec, tuple(uploads), f"{spec.name}-{digest}")
+    return Submission(spec, tuple(uploads), f"{spec.name}-{digest}{'-extend' if extend else ''}", extend)
 
 
 def _packages_of_nodes() -> Iterator[str]:
@@ -179,7 +186,7 @@ def submit(
         jobs: of the cluster.
         archive: path for the upload.
         resume: continue the run of a job that ended early.
-        force: resume as `tunefleet resume --force`.
+        force: resume or extend as with `--force` of these commands.
         say: called with notes for the user.
 
     Returns:

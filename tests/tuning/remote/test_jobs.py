@@ -38,6 +38,8 @@ from tests.support.serving import serving
 from tests.support.specs import user_trainer_fields
 from tuning.cli import main
 from tuning.remote.submission import prepare_submission, submit
+from tuning.run_folder.experiments import load_experiment
+from tuning.spec.loading import load_spec
 from tuning.user_trainer.prepared_search import prepare_search
 from tuning.user_trainer.request import SearchRequest
 
@@ -184,8 +186,23 @@ def test_an_experiment_goes_there_with_its_data_and_code_and_comes_back_with_its
     assert there == json.loads((laptop / "mine/own/results.json").read_text())
     assert main(["jobs", "--address", cluster.url]) == 0
     states = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
-    assert [state for job, state in states.items() if job.startswith("own-")] == ["succeeded"]
+    assert {state for job, state in states.items() if job.startswith("own-")} == {"succeeded"}
     assert not [job for job in states if job.startswith("fetch-")]
+
+
+def test_an_experiment_that_ran_there_is_extended_there_once_and_comes_back(
+    cluster: Cluster, finished: tuple[str, str], laptop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = load_experiment("own", cluster.home / "runs")[0].studies
+    more = ["seeds=[0, 1]", "--extend"]
+    assert send(cluster, *more, "--wait") == 0, capsys.readouterr().err
+    assert "-extend: submitted to" in capsys.readouterr().out
+    assert send(cluster, *more) == 0
+    assert "-extend: already submitted; succeeded" in capsys.readouterr().out
+    assert main(["fetch", "own", "--address", cluster.url]) == 0
+    after, spec = load_experiment("own", laptop / "runs")
+    assert (after.studies[:1], [study.seed for study in after.studies]) == (before, [0, 1])
+    assert load_spec(laptop / "runs/own/spec.yaml").extended == load_spec(yaml.safe_load(spec)).extended != ()
 
 
 def test_a_trainer_of_ones_own_goes_there_with_its_module_and_comes_back_with_its_weights(

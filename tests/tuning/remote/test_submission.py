@@ -110,6 +110,21 @@ def test_the_id_is_the_experiments_and_changes_with_what_changes_it() -> None:
     assert len({first, *others, identify()}) == 5
 
 
+def test_an_extension_has_an_id_of_its_own_for_each_that_is_asked_for() -> None:
+    """The job of the seeds of before has succeeded, and one that was refused for want of --extend has failed."""
+
+    def identify(*overrides: str, extend: bool) -> str:
+        return prepare_submission(written(data={"path": "rows.csv"}), overrides, [], extend=extend).id
+
+    four, five = "seeds=[0,1,2,3]", "seeds=[0,1,2,3,4]"
+    ids = [identify(extend=False), *(identify(seeds, extend=extend) for seeds in (four, five) for extend in (0, 1))]
+    assert len({*ids}) == 5
+    assert identify(four, extend=True) == identify(four, extend=False) + "-extend"
+    grown = "extended=[{seeds: 3, strategies: 1, judged: true}]"  # as in the spec of an experiment that was fetched
+    submission = prepare_submission(written(data={"path": "rows.csv"}), [four, grown], [])
+    assert (submission.spec.extended, submission.id) == ((), identify(four, extend=False))
+
+
 def test_equal_submissions_are_equal_archives(tmp_path: Path) -> None:
     for name in ("a.zip", "b.zip"):
         write_archive(tmp_path / name, [("x/rows.csv", Path("rows.csv")), ("spec.yaml", b"name: mine"), *code_files()])
@@ -123,11 +138,18 @@ def test_equal_submissions_are_equal_archives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attempt", "force", "suffix", "words"),
-    [(0, False, "", "run"), (1, False, "-r1", "resume"), (2, True, "-r2", "resume --force")],
+    ("extend", "attempt", "force", "suffix", "words"),
+    [
+        (False, 0, False, "", "run"),
+        (False, 1, False, "-r1", "resume"),
+        (False, 2, True, "-r2", "resume --force"),
+        (True, 0, False, "", "extend"),
+        (True, 0, True, "", "extend --force"),
+        (True, 1, True, "-r1", "extend --resume --force"),
+    ],
 )
 def test_what_goes_on_with_a_job_is_a_job_of_its_own_that_resumes(
-    attempt: int, force: bool, suffix: str, words: str, tmp_path: Path
+    extend: bool, attempt: int, force: bool, suffix: str, words: str, tmp_path: Path
 ) -> None:
     class Head(Dashboard):
         """A dashboard that needs no connection."""
@@ -135,7 +157,7 @@ def test_what_goes_on_with_a_job_is_a_job_of_its_own_that_resumes(
         def python(self) -> str:
             return "/ray/bin/python"
 
-    submission = prepare_submission(written(data={"path": "rows.csv"}), [], [])
+    submission = prepare_submission(written(data={"path": "rows.csv"}), [], [], extend=extend)
     job = submission.job(tmp_path / "job.zip", Head("http://head:8265", None), attempt, force=force)
     assert job.id == submission.id + suffix
     assert job.command == f"exec /ray/bin/python -m tuning.cli.job {words}"
