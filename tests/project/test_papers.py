@@ -87,6 +87,18 @@ def anchors(file: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_walk_of_a_resume_names_files_and_functions_that_are_there() -> None:
+    walk = (ROOT / "tuning/README.md").read_text().partition("## Follow one resume")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([\w./]+)`", walk)) - {"tune.run"}
+    files = {name for name in named if name.endswith((".py", "/"))}
+    assert {name for name in files if not ((ROOT / "tuning" / name).exists() or (ROOT / name).exists())} == set()
+    sources = "".join(path.read_text() for top in ("tuning", "trainables") for path in (ROOT / top).rglob("*.py"))
+    defined = set(re.findall(r"^ *(?:def |class )?(\w+)(?: = |\(|:)", sources, re.MULTILINE))
+    wanted = {part for name in named - files - {"spec.yaml"} for part in name.split(".")}
+    assert len(wanted) > 20
+    assert wanted - defined == set()
+
+
 @pytest.mark.parametrize("package", [name for name in TOP if f"{name}/README.md" in PAPERS and name != "tests"])
 def test_the_file_tree_of_a_package_names_what_is_there_and_every_folder(package: str) -> None:
     """A tree is the first fenced block without a language; folders end with a slash."""
