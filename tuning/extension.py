@@ -89,8 +89,7 @@ def has_test_score(experiment: str, store: str) -> bool:
             return opened.load(experiment).has_test_score
         raise RunFolderError(
             f"name: {experiment}: nothing of it is recorded in {opened.shown}, and an extension adds to what is. Give "
-            f"the store that its run was given ({STORE_VARIABLE}); or, if nothing was trained yet, begin anew with "
-            "`tunefleet run` and all the seeds and strategies"
+            f"the store that its run was given ({STORE_VARIABLE}), or go on with `tunefleet resume` first"
         )
 
 

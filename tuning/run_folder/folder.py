@@ -164,10 +164,8 @@ def _claim_existing(spec: ExperimentSpec, bucket: RunBucket | None, *, force: bo
         refuse_changed(kept, lambda: StudyStore(spec.store_url).spec(spec.name))
     if (before := load_spec(kept)).digest() != spec.digest():
         keys = _different(before, spec)
-        raise RunFolderError(
-            f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
-            f"{_extend_advice(spec, keys)}{_ways_out(spec, bucket)}"
-        )
+        ways_out = _ways_out(spec, bucket, keys)
+        raise RunFolderError(f"name: {spec.name}: {kept} is of another spec (different: {keys}); {ways_out}")
     grows = spec.extended[:-1] == before.extended != spec.extended
     if not grows and any(getattr(before, name)[: len(now := getattr(spec, name))] != now for name in EXTENDABLE):
         step = f"see `tunefleet ls`, then extend it again, or `tunefleet resume {spec.resumed_as}`"
@@ -199,8 +197,9 @@ def _replace_earlier_run(
 ) -> None:
     earlier = _earlier_run(spec, bucket)
     if not fresh and earlier.scored:
-        differing = _differing(spec)
-        go_on = f"go on with `tunefleet resume {spec.resumed_as}`"
+        keys = _differing(spec)
+        differing = f" (of another spec; different: {keys})" if keys else ""
+        go_on = f"{_extend_advice(spec, keys)}go on with `tunefleet resume {spec.resumed_as}`"
         if not differing and earlier.finished(len(spec.strategies) * len(spec.seeds)):
             go_on = f"it is finished: `tunefleet compare {spec.resumed_as}` shows it"
         raise RunFolderError(
@@ -226,12 +225,11 @@ def has_no_scores(spec: ExperimentSpec) -> bool:
 
 
 def _differing(spec: ExperimentSpec) -> str:
-    """Returns ' (of another spec; different: epochs, data)'; empty if it is this one, or can no longer be read."""
+    """Returns the keys in which the recorded spec is another; empty if it is this one, or can no longer be read."""
     try:
-        keys = _different(load_spec(spec.run_folder / SPEC_FILE), spec)
+        return _different(load_spec(spec.run_folder / SPEC_FILE), spec)
     except (SpecError, InputError):  # its data may be gone, or it is damaged
         return ""
-    return f" (of another spec; different: {keys})" if keys else ""
 
 
 def _different(before: ExperimentSpec, now: ExperimentSpec) -> str:
@@ -244,16 +242,16 @@ def _extend_advice(spec: ExperimentSpec, keys: str) -> str:
     return f"`tunefleet extend {spec.resumed_as}` adds to them; " if set(keys.split(", ")) <= {*EXTENDABLE} else ""
 
 
-def _ways_out(spec: ExperimentSpec, bucket: RunBucket | None) -> str:
-    """Returns the advice for a resume whose spec differs from that of the run."""
+def _ways_out(spec: ExperimentSpec, bucket: RunBucket | None, keys: str) -> str:
+    """Returns the advice for a resume whose spec differs in `keys` from that of the run."""
     if not _earlier_run(spec, bucket).scored:
         return (
             "nothing was trained yet, so `tunefleet run` with the new spec begins anew; or resume without changes, or "
             "choose another name for a new experiment (`tunefleet run` with name=...)"
         )
     return (
-        "resume without changes, begin anew with `tunefleet run --fresh` and the new spec, which removes what is "
-        "there, or choose another name for a new experiment (`tunefleet run` with name=...)"
+        f"{_extend_advice(spec, keys)}resume without changes, begin anew with `tunefleet run --fresh` and the new "
+        "spec, which removes what is there, or choose another name for a new experiment (`tunefleet run` with name=...)"
     )
 
 

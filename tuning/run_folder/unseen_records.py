@@ -43,6 +43,6 @@ def refuse_unseen_records(kept: ExperimentSpec, spec: ExperimentSpec, *, grows: 
         )
     if grows and outcome.has_test_score and not spec.extended[-1].judged:
         raise RunFolderError(
-            f"name: {spec.name}: has got a test score since this extension was asked for; see it with `tunefleet "
-            f"compare {spec.resumed_as}`, then extend it again"
+            f"name: {spec.name}: has got a test score that this extension does not count: see it with `tunefleet "
+            f"resume {spec.resumed_as}`, then extend it again"
         )

@@ -204,7 +204,8 @@ def _refuse_lost_events(positions: Mapping[str, int], recorded: ResumableStudy |
         if written.get(trial, 0) < position:
             raise StoreError(
                 f"study store {store}: damaged, or an older copy: of trial {trial} of {name} it holds "
-                f"{written.get(trial, 0)} events, and {position} were recorded. Bring a good copy back"
+                f"{written.get(trial, 0)} events, and {position} were recorded. Bring a good copy back, or give the "
+                "store that its run was given (TUNEFLEET_STORE)"
             )
 
 

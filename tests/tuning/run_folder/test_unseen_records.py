@@ -61,7 +61,7 @@ def test_a_score_that_comes_while_an_extension_is_asked_for_is_counted(tmp_path:
         (study,) = store.load(spec.name).studies
         score = TestScore("grid-0", 1.0, {"learning_rate": 0.1}, {"accuracy": 0.5}, 24, "checkpoint", 1.0)
         store.writer(spec.name, study).set_test(score)
-    with pytest.raises(RunFolderError, match=r"has got a test score since .*tunefleet compare .*extend it again"):
+    with pytest.raises(RunFolderError, match=r"has got a test score .*tunefleet resume .*extend it again"):
         claim_run_folder(unseen, resume=True)
     assert load_spec(spec.run_folder / SPEC_FILE) == spec
     claim_run_folder(extended(spec, 0, 1, judged=True), resume=True)

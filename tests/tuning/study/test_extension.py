@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.outcomes import study
+from tests.support.recorded_runs import run_left
 from tests.support.simulated_studies import TICK, long_experiment, run, run_until_killed
 from tests.support.strangers import NOBODY, needs_root
 from trainables.data.row_hashes import RowHashes, hashes_of
@@ -242,18 +243,23 @@ def test_the_command_adds_and_the_others_read_what_has_grown(
 
 @pytest.mark.unit
 def test_a_resume_with_more_seeds_is_told_how_they_are_added(tmp_path: Path) -> None:
-    spec = experiment(tmp_path)
-    claim_run_folder(spec, resume=False)
-    with pytest.raises(RunFolderError, match=r"different: seeds\); `tunefleet extend .*` adds to them; "):
-        claim_run_folder(load_spec(spec, {"seeds": [0, 1, 2, 3]}), resume=True)
-    with pytest.raises(RunFolderError, match=r"different: .*seeds.*\); nothing was trained yet"):
-        claim_run_folder(load_spec(spec, {"seeds": [0, 1, 2, 3], "epochs": 9}), resume=True)
+    spec = run_left(tmp_path / "scored", strategies=TWO, scores=(0.5,), finished=True)
+    for resume in (True, False):
+        with pytest.raises(RunFolderError, match=r"different: seeds\); `tunefleet extend .*` adds to them; "):
+            claim_run_folder(load_spec(spec, {"seeds": [0, 1]}), resume=resume)
+    with pytest.raises(RunFolderError, match=r"different: .*seeds.*\); resume without changes"):
+        claim_run_folder(load_spec(spec, {"seeds": [0, 1], "epochs": 9}), resume=True)
+    begun = experiment(tmp_path)
+    claim_run_folder(begun, resume=False)
+    with pytest.raises(RunFolderError, match=r"different: seeds\); nothing was trained yet"):
+        claim_run_folder(load_spec(begun, {"seeds": [0, 1, 2, 3]}), resume=True)
 
 
 @pytest.mark.unit
 def test_where_nothing_is_recorded_it_is_not_known_what_was_seen(tmp_path: Path) -> None:
     """The run may have had another store, in a variable that is not set now."""
-    url, told = f"sqlite:///{tmp_path}/study.db", r"name: mine: nothing of it is recorded in .*TUNEFLEET_STORE.*anew"
+    url = f"sqlite:///{tmp_path}/study.db"
+    told = r"name: mine: nothing of it is recorded in .*TUNEFLEET_STORE.*resume` first"
     with pytest.raises(RunFolderError, match=told):
         has_test_score("mine", url)
     assert not (tmp_path / "study.db").exists()
