@@ -30,7 +30,7 @@ PORTS = (  # of one node, after the two of a head
 )
 PORTS_PER_NODE = 60
 # Titles of the processes of trials, while one waits and while it computes, and of trainings after the search.
-TRAINING = "ray::JobProcess"
+TRAINING = "ray::JobSlot"
 TRIALS = ("ray::Slot", "ray::_Inner", TRAINING)
 START_SECONDS = 90.0  # on a busy machine
 TRIES = 4

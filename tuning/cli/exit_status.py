@@ -11,7 +11,7 @@ from collections.abc import Callable
 from cluster.capacity import ClusterError
 from trainables.errors import InputError
 from tuning.cli.output import drop_output, print_message
-from tuning.errors import RunFolderError
+from tuning.errors import Interrupted, RunFolderError
 from tuning.run_folder.experiments import UnknownExperiment
 from tuning.selection.hub import HubError
 from tuning.spec.mistakes import SpecError
@@ -39,6 +39,9 @@ def exit_status_of(command: Callable[[], int], *, debug: bool = False) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
+        return INTERRUPTED
+    except Interrupted as stop:
+        print_message(str(stop))
         return INTERRUPTED
     except BrokenPipeError:
         drop_output()

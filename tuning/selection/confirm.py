@@ -10,6 +10,7 @@ those that ran.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,12 +30,13 @@ from trainables.progress import waiting
 from trainables.reporting import validate_metrics
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Scores, Training
+from trainables.worker.job_slot import JobCall
 from trainables.worker.team import WorkerDied
 from tuning.outcome import Confirmation, ScoredRows
 from tuning.selection.candidates import Candidate, candidates, training_spec
 from tuning.selection.evaluations import confirmation_evaluation_id, record_evaluations
 from tuning.selection.schedules import segments_of
-from tuning.selection.side_by_side import JobResult, NodesLost, TrainingJob, side_by_side
+from tuning.selection.training_jobs import JobLost, JobResult, TrainingJob, run_jobs
 from tuning.spec.models import ExperimentSpec, study_name
 from tuning.study.resume import Search, StudyPlan
 from tuning.supervision.failures import TrialFailure
@@ -51,7 +53,7 @@ UNSCORED = "no test score: its Trainer has no test rows that give it (a factory 
 class Trained(NamedTuple):
     """The result of a training."""
 
-    seconds: float
+    seconds: float  # that its function took; 0 if its process died in it
     validation: dict[str, float] | None = None  # None: it failed
     provenance: Mapping[str, Value] = {}
     error: str | None = None
@@ -144,22 +146,28 @@ def confirm_studies(
     Raises:
         StoreError: the study store cannot be read or written, or the data are not those of the search.
         OSError: weights cannot be written, on any node.
-        NodesLost: trainings have lost node after node; all others have ended, and a resume begins these again.
+        JobLost: trainings have lost node after node; all others have ended, and a resume begins these again.
         InputError: model or data cannot be used any more.
+        Interrupted: stopped before all had ended.
     """
-    jobs, lost = [], []
+    jobs = []
     for one in _confirming(spec, plans, store, storage):
         for rank, seed in one.plan.trainings:
             given = training_spec(spec, one.study, seed), one.weights(rank, seed)
-            jobs.append(TrainingJob((one, one.candidates[rank], seed), one.title(rank, seed), train_candidate, given))
-    with side_by_side(jobs, spec, session) as ended:
-        for number, job in enumerate(ended, start=1):
-            try:
-                line = _record(job, session)
-            except NodesLost as error:
-                lost.append(error)
-            else:
-                say(f"confirming {number}/{len(jobs)}: {line}")
+            call = JobCall(one.title(rank, seed), train_candidate, given)
+            jobs.append(TrainingJob((one, one.candidates[rank], seed), call))
+    lost, numbers = list[JobLost](), itertools.count(1)
+
+    def receive(job: JobResult[tuple[Confirming, Candidate, int]]) -> None:
+        number = next(numbers)
+        try:
+            line = _record(job, session)
+        except JobLost as error:
+            lost.append(error)
+        else:
+            say(f"confirming {number}/{len(jobs)}: {line}")
+
+    run_jobs(jobs, spec, session, receive)
     if lost:
         raise lost[0]
 
@@ -168,7 +176,7 @@ def _record(job: JobResult[tuple[Confirming, Candidate, int]], session: Session)
     """Write down a training that has ended; returns a line about it.
 
     Raises:
-        OSError, InputError, NodesLost: see `_result`.
+        OSError, InputError, JobLost: see `_result`.
     """
     one, candidate, seed = job.key
     trained = _result(job)
@@ -197,12 +205,12 @@ def _result(job: JobResult[Any]) -> Trained:
     """Return the result of a training. One whose process has died again and again has failed, too.
 
     Raises:
-        OSError, InputError, NodesLost: not the configuration's fault.
+        OSError, InputError, JobLost: not the configuration's fault.
     """
     try:
         trained: Trained = job.result()
     except (RayError, WorkerDied) as error:
-        return Trained(job.seconds - job.lost, error=TrialFailure.of(error).line)
+        return Trained(0.0, error=TrialFailure.of(error).line)
     return trained
 
 
@@ -257,7 +265,8 @@ def score_confirmed(
     Raises:
         StoreError: the study store cannot be read or written.
         OSError: weights cannot be read, on any node.
-        NodesLost: an evaluation has lost node after node; a resume begins it again.
+        JobLost: an evaluation has lost node after node; a resume begins it again.
+        Interrupted: stopped before all had ended.
     """
     ours = _confirming(spec, plans, store, storage)
     _evaluate_on_test(spec, [one for one in ours if one.plan.test], session, store, say)
@@ -275,27 +284,29 @@ def _evaluate_on_test(
             say(f"{one.name}: no configuration was trained with all its seeds, so none is scored on test")
         for c in trainings:
             given = training_spec(spec, one.study, c.seed), one.weights(c.rank, c.seed)
-            jobs.append(TrainingJob((number, c), f"test of {one.title(c.rank, c.seed)}", score_weights, given))
+            call = JobCall(f"test of {one.title(c.rank, c.seed)}", score_weights, given)
+            jobs.append(TrainingJob((number, c), call))
     record_evaluations(
         spec, store, [confirmation_evaluation_id(spec.name, ours[n].study, c) for n, c in (job.key for job in jobs)]
     )
     seen: dict[int, list[Confirmation]] = {}
     unscored: dict[str, None] = {}
-    with side_by_side(jobs, spec, session) as ended:
-        for job in ended:
-            number, winner = job.key
-            scores: Scores = job.result()
-            if ours[number].study.metric not in scores.metrics:
-                unscored[ours[number].name] = None
-                continue
-            rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
-            scored = seen.setdefault(number, [])
-            scored.append(replace(winner, test=scores.metrics, rows=rows, tested_at=clock.time()))
-            one = ours[number]
-            if len(scored) == one.seeds:
-                one.writer.set_confirmations(*scored)
-                shown = ", ".join(f"{(c.test or {})[one.study.metric]:.4f}" for c in scored)
-                say(f"{one.name}: the models of no. {winner.rank} are scored on test, once: {shown}")
+
+    def receive(job: JobResult[tuple[int, Confirmation]]) -> None:
+        number, winner = job.key
+        one, scores = ours[number], job.result()
+        if one.study.metric not in scores.metrics:
+            unscored[one.name] = None
+            return
+        rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
+        scored = seen.setdefault(number, [])
+        scored.append(replace(winner, test=scores.metrics, rows=rows, tested_at=clock.time()))
+        if len(scored) == one.seeds:
+            one.writer.set_confirmations(*scored)
+            shown = ", ".join(f"{(c.test or {})[one.study.metric]:.4f}" for c in scored)
+            say(f"{one.name}: the models of no. {winner.rank} are scored on test, once: {shown}")
+
+    run_jobs(jobs, spec, session, receive)
     for name in unscored:
         say(f"{name}: {UNSCORED}")
 

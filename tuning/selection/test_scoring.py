@@ -7,6 +7,7 @@ score is never scored again. With `confirm:` new trainings choose the model (`tu
 
 from __future__ import annotations
 
+import functools
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,10 +21,11 @@ from trainables.machine import clock
 from trainables.reporting import Report
 from trainables.spec import FineTuneSpec, Params
 from trainables.training import Scores, Training
+from trainables.worker.job_slot import JobCall
 from tuning.outcome import ScoredRows, StudyOutcome, TestScore, TrialOutcome
 from tuning.selection.confirm import UNSCORED
 from tuning.selection.evaluations import record_evaluations, search_evaluation_id
-from tuning.selection.side_by_side import JobResult, TrainingJob, side_by_side
+from tuning.selection.training_jobs import JobResult, TrainingJob, run_jobs
 from tuning.spec.models import ExperimentSpec, study_name
 from tuning.study.resume import Search, StudyPlan
 
@@ -57,6 +59,8 @@ def score_searched(
     Raises:
         StoreError: the study store cannot be read or written.
         Exception: what loading or evaluating a checkpoint raised; RayError: its process died, again and again.
+        JobLost: an evaluation has lost node after node; a resume begins it again.
+        Interrupted: stopped before all had ended.
     """
     if not is_training(spec.trainable):
         return
@@ -70,20 +74,17 @@ def score_searched(
             choice.checkpoint,
             storage.checkpoint_storage(study_name(study.strategy, study.seed)),
         )
-        jobs.append(
-            TrainingJob((study, choice), f"test of {study.strategy}, seed {study.seed}", score_checkpoint, given)
-        )
+        call = JobCall(f"test of {study.strategy}, seed {study.seed}", score_checkpoint, given)
+        jobs.append(TrainingJob((study, choice), call))
     ids = [
         search_evaluation_id(spec.name, study, choice.trial.id, choice.report.epoch)
         for study, choice in (job.key for job in jobs)
     ]
     record_evaluations(spec, store, ids)
-    with side_by_side(jobs, spec, session) as ended:
-        for job in ended:
-            _record(job, spec, store)
+    run_jobs(jobs, spec, session, functools.partial(_record, spec, store))
 
 
-def _record(job: JobResult[tuple[StudyOutcome, ChosenCheckpoint]], spec: ExperimentSpec, store: StudyStore) -> None:
+def _record(spec: ExperimentSpec, store: StudyStore, job: JobResult[tuple[StudyOutcome, ChosenCheckpoint]]) -> None:
     """Write down the score of a study, unless it lacks the study's metric."""
     study, (trial, report, checkpoint) = job.key
     scores, warnings = job.result()

@@ -22,6 +22,8 @@ from trainables.machine.device_memory import cap_device_memory
 from trainables.models.files import weight_bytes
 from trainables.spec import FINAL, FineTuneSpec, Params, Value
 from trainables.training import Scores, Training
+from trainables.worker.job_slot import JobCall
+from tuning.errors import Interrupted
 from tuning.outcome import ExperimentOutcome, FinalModel
 from tuning.selection import best_spec
 from tuning.selection.candidates import training_spec
@@ -38,7 +40,7 @@ from tuning.selection.hidden_score import HiddenScore, pack_score
 from tuning.selection.kept_model import KeptModel, describe_score
 from tuning.selection.model_folder import ModelFolder
 from tuning.selection.schedules import segments_of
-from tuning.selection.side_by_side import TrainingJob, side_by_side
+from tuning.selection.training_jobs import JobResult, TrainingJob, run_jobs
 from tuning.selection.winner import Winner
 from tuning.spec.models import ExperimentSpec
 
@@ -91,6 +93,7 @@ def train_final_model(
         InputError: the folder is taken; or model or data cannot be used any more.
         StoreError: the store cannot be written, or the data are not those of the search.
         OSError: the disk cannot be written.
+        Interrupted: stopped before the training had ended; nothing is written.
         Exception: what the training ended in.
     """
     target.check(model_bytes(spec))
@@ -129,11 +132,15 @@ def _announcement(winner: Winner, seed: int) -> str:
 def _train(spec: ExperimentSpec, winner: Winner, seed: int, session: Session) -> tuple[TrainedModel, float]:
     """Return the model, and the seconds that it took with those in processes that have died."""
     shared = training_spec(spec, winner.study, seed)
-    job = TrainingJob(None, "the final training", build_model, (shared, segments_of(winner.candidate.schedule)))
-    with side_by_side([job], spec, session) as ended:
-        (done,) = ended
-    trained: TrainedModel = done.result()
-    return trained, trained.seconds + done.lost
+    call = JobCall("the final training", build_model, (shared, segments_of(winner.candidate.schedule)))
+    ended: list[JobResult[None]] = []
+    try:
+        run_jobs([TrainingJob(None, call)], spec, session, ended.append)
+    except Interrupted as error:
+        message = f"{spec.name}: the final training was stopped and nothing is written; the same command begins it anew"
+        raise Interrupted(message) from error
+    trained: TrainedModel = ended[0].result()
+    return trained, trained.seconds + ended[0].lost
 
 
 def _final_model(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tuning.spec.models import ExperimentSpec
 from tuning.study.worker_imports import slot_imports
 from tuning.supervision.stop_signals import stoppable
+from tuning.tune_compat.settings import tune_settings
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -24,6 +25,7 @@ def ray_session(spec: ExperimentSpec) -> Iterator[Session]:
     from cluster.session import connect
 
     with (
+        tune_settings(),
         stoppable(),
         connect(
             spec.cluster,

@@ -38,7 +38,7 @@ from tuning.tracking.tracking import Tracking
 from tuning.tune_compat.controller import use_controller
 from tuning.tune_compat.settings import snapshot_period
 from tuning.tune_compat.snapshots import DamagedSnapshot, Snapshots
-from tuning.tune_compat.tune_run import NoProgressLines, no_reporter, slot_environment, uncounted_callbacks
+from tuning.tune_compat.tune_run import run_quietly, slot_environment
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -114,7 +114,7 @@ def run_study(study: Study, context: RunContext) -> None:
         )
         tracked = context.tracking.callbacks(study.strategy.name, study.seed)
         try:
-            _search(run, policy, [run.recorder, keeper, *storage.callbacks(), *tracked, NoProgressLines()], context)
+            _search(run, policy, [run.recorder, keeper, *storage.callbacks(), *tracked], context)
         except RepeatedFailure as error:
             keeper.suspend()
             raise RepeatedFailure(f"{_title(study)}: {error}\n  all logs: {run.folder}") from None
@@ -207,7 +207,6 @@ def _search(run: _Run, policy: CheckpointPolicy, callbacks: list[Any], context: 
             fixed_members=plan.population is not None,
         )
         stack.enter_context(controlled)
-        stack.enter_context(uncounted_callbacks())
         stopped = stopped_during(functools.partial(_tune, run, callbacks, concurrency, policy))
     if stopped or not (budget.reached or recorder.ended >= study.most_trials):
         planned = "" if plan.trials is None else f" of {plan.trials}"
@@ -237,7 +236,7 @@ def _limit(session: Session, plan: Plan, budget: BudgetTracker) -> Callable[[], 
 
 
 def _tune(run: _Run, callbacks: list[Any], concurrency: int | None, policy: CheckpointPolicy) -> None:
-    """Call `tune.run`, not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without state."""
+    """Call `tune.run` for the study."""
     from ray import tune
     from ray.tune.tune_config import ResumeConfig
 
@@ -247,7 +246,7 @@ def _tune(run: _Run, callbacks: list[Any], concurrency: int | None, policy: Chec
     make = builder(workers, heartbeat)
     again = ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if study.resume.retry_failed else None
     continues = study.resume.search is Search.CONTINUE
-    tune.run(
+    run_quietly(
         make_trainable(trial, devices=session.devices_per_trial, policy=policy, make=make, heartbeat=heartbeat),
         name=study.name,
         storage_path=posixpath.dirname(run.folder),
@@ -262,20 +261,10 @@ def _tune(run: _Run, callbacks: list[Any], concurrency: int | None, policy: Chec
         # A function that has reported its last epoch has not returned yet: PBT would take it for a living member.
         stop=None if by_class else {"finished": True},
         max_failures=study.spec.max_failures,
-        raise_on_failed_trial=False,
-        reuse_actors=True,
-        trial_dirname_creator=trial_folder,
         resume=continues,
         resume_config=again if continues else None,
         callbacks=callbacks,
-        progress_reporter=no_reporter(),
-        verbose=0,
     )
-
-
-def trial_folder(trial: Any) -> str:
-    """Return the name of a Tune trial's folder below the study's."""
-    return str(trial.trial_id)
 
 
 def _title(study: Study) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import Protocol
 
 from ray.tune.experiment import Trial
 
@@ -20,8 +21,28 @@ from tuning.tune_compat.internals import forget_restore
 logger = logging.getLogger(__name__)
 
 
+class Retries(Protocol):
+    """Decides which failed trials start again, by their `max_failures`."""
+
+    @property
+    def no_more(self) -> str:
+        """Says why a trial that hung does not start again."""
+
+    def allow_after_hang(self, trial: Trial) -> bool:
+        """Counts a hang of `trial`; call it before the failure is recorded.
+
+        Returns:
+            True if the trial will start again.
+        """
+
+    def applied(self, trial: Trial, error: Exception) -> contextlib.AbstractContextManager[None]:
+        """A block in which Tune decides by `trial.max_failures`, set to what holds for `error`."""
+
+
 class RetryPolicy:
     """The retries of one study in one run: after a resume a trial may run out of memory, or hang, once more."""
+
+    no_more = "not restarted again: raise max_failures to allow that"
 
     def __init__(self) -> None:
         self._out_of_memory: set[str] = set()

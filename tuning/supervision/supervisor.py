@@ -34,7 +34,7 @@ from tuning.supervision import watchdog
 from tuning.supervision.actor_failures import ActorFailure, Diagnosis
 from tuning.supervision.driver_time import DriverTime
 from tuning.supervision.full_disk import full_disk_error
-from tuning.supervision.retry import RetryPolicy
+from tuning.supervision.retry import Retries, RetryPolicy
 from tuning.tune_compat import heartbeats
 from tuning.tune_compat.internals import forget_restore
 from tuning.tune_compat.processes import actor_alive
@@ -71,6 +71,10 @@ class Record(Protocol):
         """True if it will end the run, by an exception, with this step."""
 
 
+class NodesLost(RayActorError):  # type: ignore[misc]
+    """A trial has lost one node after the other. Whether it is what brings them down, nobody knows."""
+
+
 class StudySupervisor:
     """The `Supervisor` of one study, in one run of it.
 
@@ -80,6 +84,7 @@ class StudySupervisor:
         limit: how many trials may run at a time, queried again and again; None: the limit that Tune keeps, if it keeps
             one, does not change.
         heartbeat: that the trials' processes send; None: they may take any time.
+        retries: which failed trials start again; None: as `RetryPolicy` says.
     """
 
     def __init__(
@@ -88,13 +93,14 @@ class StudySupervisor:
         on_loss: Callable[[NodeLoss], None],
         limit: Callable[[], int | None],
         heartbeat: Heartbeat | None = None,
+        retries: Retries | None = None,
     ) -> None:
         self._record, self._on_loss, self._limit = record, on_loss, limit
         self._followed = clock.monotonic()
         self._ended: list[tuple[Trial, ActorFailure]] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
-        self._retries = RetryPolicy()
+        self._retries: Retries = RetryPolicy() if retries is None else retries
         self._full: Exception | None = None  # a trial could not write to the storage
         self._watch = None if heartbeat is None else watchdog.Watchdog(heartbeat.seconds)
         self._hung: dict[str, watchdog.HungActor] = {}  # by actor: killed for it
@@ -134,7 +140,7 @@ class StudySupervisor:
             self._watch.record_report(actor)
 
     def retrying(self, trial: Trial, error: Exception) -> contextlib.AbstractContextManager[None]:
-        """See `RetryPolicy.applied`."""
+        """See `Retries.applied`."""
         return self._retries.applied(trial, error)
 
     @property
@@ -155,6 +161,10 @@ class StudySupervisor:
         if self._watch is not None:
             heartbeats.forget_beats(self._watch.seen)
 
+    def title_of(self, trial: Trial) -> str:
+        """How log messages name a trial."""
+        return str(trial.trial_id)
+
     def handle_failure(self, controller: Controller, trial: Trial, error: Exception) -> None:
         """Decides on a call that has ended with `error`; a process that died without one is looked into first."""
         if isinstance(error, RayActorError) and error.actor_id in self._settled:
@@ -170,7 +180,7 @@ class StudySupervisor:
             self._settled.add(one.actor)
             self._restart_hung(controller, trial, one)
         elif isinstance(error, RayActorError) and not error.actor_init_failed:
-            self._ended.append((trial, ActorFailure(trial.trial_id, error, killed=one is not None)))
+            self._ended.append((trial, ActorFailure(self.title_of(trial), error, killed=one is not None)))
         elif one is not None:
             self._restart_hung(controller, trial, one)
         else:
@@ -220,13 +230,13 @@ class StudySupervisor:
             return
         if lost and self._losses[trial.trial_id, reports] > IN_A_ROW:
             reason = f"lost {IN_A_ROW + 1} nodes in a row, at last {address}: too large for a node?"
-            error = RayActorError(error.actor_id, reason)
+            error = NodesLost(error.actor_id, reason)
             lost = False
         if not lost:
             controller.fail_trial(trial, error)
             return
         epoch = _saved_epoch(trial)
-        logger.warning("%s: node %s is lost; it goes on elsewhere, from epoch %g", trial.trial_id, address, epoch)
+        logger.warning("%s: node %s is lost; it goes on elsewhere, from epoch %g", self.title_of(trial), address, epoch)
         self._on_loss(NodeLoss(trial.trial_id, address, float(result.get("epoch", 0.0)), epoch, clock.time()))
         controller.restart_trial(trial, error)
 
@@ -234,13 +244,9 @@ class StudySupervisor:
         """Count it as the trial's own failure, also while it was being restored: the checkpoint is not to blame."""
         forget_restore(trial)
         again = self._retries.allow_after_hang(trial)
-        outcome = (
-            f"restarted from epoch {_saved_epoch(trial):g}"
-            if again
-            else "not restarted again: raise max_failures to allow that"
-        )
+        outcome = f"restarted from epoch {_saved_epoch(trial):g}" if again else self._retries.no_more
         reason = f"{one.describe(float((trial.last_result or {}).get('epoch', 0.0)))}; {outcome}"
-        logger.warning("%s: %s", trial.trial_id, reason)
+        logger.warning("%s: %s", self.title_of(trial), reason)
         controller.fail_trial(trial, watchdog.NoProgress(error_msg=reason))
 
 

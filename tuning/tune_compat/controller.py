@@ -82,8 +82,8 @@ class Controller(TuneController):  # type: ignore[misc]
         self,
         *arguments: Any,
         supervisor: Supervisor,
-        snapshots: Snapshots,
-        name_trial: Callable[[int], str],
+        snapshots: Snapshots | None,
+        name_trial: Callable[[int], str] | None,
         fixed_members: bool = False,
         **options: Any,
     ) -> None:
@@ -196,6 +196,9 @@ class Controller(TuneController):  # type: ignore[misc]
         Raises:
             StorageError: the one before cannot be written.
         """
+        if self._snapshots is None:
+            super().save_to_dir()
+            return
         self._snapshots.settle()
         super().save_to_dir()
         # Of the trials in it: those which a resume has still to propose again begin anew, maybe with other values.
@@ -218,13 +221,14 @@ class Controller(TuneController):  # type: ignore[misc]
         A report whose checkpoint is still to come changes nothing for that. Each snapshot holds every trial, so the
         supervisor may put off those of a large study.
         """
-        if not force and (all(trial.is_saving for trial in self._trials_to_cache) or not self._supervisor.may_snapshot):
+        unchanged = all(trial.is_saving for trial in self._trials_to_cache)
+        if not force and (unchanged or self._snapshots is None or not self._supervisor.may_snapshot):
             return
         taken = self._checkpoint_manager
         before, started = taken._last_save_time, clock.monotonic()
         wait = wait or not self._storage.custom_fs_provided  # of milliseconds; an upload goes on beside the trials
         super().checkpoint(force=force, wait=wait)
-        if wait:
+        if wait and self._snapshots is not None:
             self._snapshots.settle()
         if taken._last_save_time != before:
             self._supervisor.record_snapshot(clock.monotonic() - started)
@@ -232,6 +236,8 @@ class Controller(TuneController):  # type: ignore[misc]
     def _update_trial_queue(self, *arguments: Any, **options: Any) -> bool:
         """Trials are named by their place: one that a killed driver had begun after its last snapshot is proposed again
         under the same name, and goes on with the record and in the folder that it has."""
+        if self._name_trial is None:
+            return bool(super()._update_trial_queue(*arguments, **options))
         with internals.next_trial_id(self._name_trial(len(self._trials))):
             return bool(super()._update_trial_queue(*arguments, **options))
 
@@ -253,8 +259,9 @@ class Controller(TuneController):  # type: ignore[misc]
         super()._requeue_restored_trials(trials, resume_config)
         if resume_config.errored == ResumeConfig.ResumeType.RESUME:
             internals.reset_failures(self, failed)
-        places = {self._name_trial(number): number for number in range(len(self._trials))}
-        self._trials.sort(key=lambda trial: places[trial.trial_id])  # Ray has put the last one to report first
+        if (name := self._name_trial) is not None:
+            places = {name(number): number for number in range(len(self._trials))}
+            self._trials.sort(key=lambda trial: places[trial.trial_id])  # Ray has put the last one to report first
 
     def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
         """A free process for `trial`. While there are trials to come, one of them takes it if `trial`'s own starts."""
@@ -270,14 +277,19 @@ class Controller(TuneController):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def use_controller(
-    supervisor: Supervisor, *, snapshots: Snapshots, name_trial: Callable[[int], str], fixed_members: bool = False
+    supervisor: Supervisor,
+    *,
+    name_trial: Callable[[int], str] | None = None,
+    snapshots: Snapshots | None = None,
+    fixed_members: bool = False,
 ) -> Iterator[None]:
     """Makes `tune.run` in the block use a `Controller`; it has no option for that.
 
     Args:
         supervisor: of the study.
-        snapshots: seal what Tune saves.
-        name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run.
+        name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run; None:
+            Tune names them.
+        snapshots: seal what Tune saves; None: nothing is to be resumed from it.
         fixed_members: all trials are there from the start, so none comes to take a process that is free.
     """
     original = tune_module.TuneController

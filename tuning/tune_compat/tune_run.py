@@ -44,6 +44,31 @@ def no_reporter() -> NoReporter | None:
     return NoReporter() if IS_NOTEBOOK or get_air_verbosity(0) is None else None
 
 
+def run_quietly(trainable: Any, *, callbacks: list[Any], **options: Any) -> None:
+    """Calls `tune.run` as every run here needs it: it prints nothing, reuses processes, and a failed trial ends no run.
+
+    Not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without state.
+    """
+    from ray import tune
+
+    with uncounted_callbacks():
+        tune.run(
+            trainable,
+            callbacks=[*callbacks, NoProgressLines()],
+            raise_on_failed_trial=False,
+            reuse_actors=True,
+            trial_dirname_creator=trial_folder,
+            progress_reporter=no_reporter(),
+            verbose=0,
+            **options,
+        )
+
+
+def trial_folder(trial: Any) -> str:
+    """The name of a trial's folder below the study's. Snapshots name this function: a resume looks for it here."""
+    return str(trial.trial_id)
+
+
 @contextlib.contextmanager
 def uncounted_callbacks() -> Iterator[None]:
     """Keeps `tune.run` in the block from counting which callbacks are Ray's own.

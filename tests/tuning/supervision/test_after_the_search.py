@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 
 from tests.support.simulated_faults import BY_KERNEL, BY_MONITOR, by_kernel, by_monitor
 from tests.support.specs import curve_experiment
+from trainables.worker.job_slot import JobSlot
 from tuning import run_experiment
+from tuning.errors import Interrupted
 from tuning.outcome import Confirmation, StudyOutcome
-from tuning.selection.side_by_side import NodesLost
+from tuning.selection.training_jobs import JobLost
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray
@@ -24,6 +27,8 @@ HIT = 1e-4, 1001  # rate and seed of the training that is hit; the other rate is
 EPOCH = 60.0
 HEARTBEAT = 90.0
 WHOLE = 2 * EPOCH  # seconds of a training that nothing happens to
+
+LOGGERS = ("tuning.supervision.supervisor", "tuning.supervision.job_supervisor")
 
 Happens = Callable[[SimulatedRay, SimulatedActor], None]
 
@@ -45,6 +50,7 @@ def loses_its_node(ray: SimulatedRay, actor: SimulatedActor) -> None:
     ray.lose(actor.node.name, noticed_after=20.0)
 
 
+DEATHS = (dies, by_kernel, by_monitor)  # the driver kills what hangs
 KINDS: dict[str, tuple[Happens, str]] = {  # and how it is logged
     "dies": (dies, "RayActorError: The actor died unexpectedly"),
     "stands still": (stands_still, "NoProgress: no progress for 90"),
@@ -73,9 +79,9 @@ def hit(
     moments: list[float] = []
 
     def begins(actor: SimulatedActor, method: str) -> None:
-        if method != "do" or len(moments) == times:
+        if method != "train" or not isinstance(actor.instance, JobSlot) or len(moments) == times:
             return
-        function, (spec, kept) = actor.tasks[0].arguments
+        _, function, (spec, kept) = actor.instance.call
         values = kept.manifest.segments[-1].params
         if function.__name__ == job and (values["learning_rate"], spec.seed) == (rate, seed):
             moments.append(ray.seconds)
@@ -90,7 +96,7 @@ def run(
 ) -> StudyOutcome:
     rate, seed = HIT if job == "train_candidate" else (RATES[0], HIT[1])
     workers = (SimulatedNode(f"n{number}", cpus=1) for number in range(nodes))
-    with simulated_ray(SimulatedNode("head", cpus=1), *workers, tick=2.0, costs={"do": 60.0}) as ray:
+    with simulated_ray(SimulatedNode("head", cpus=1), *workers, tick=2.0, costs={"train": 60.0}) as ray:
         moments = hit(ray, happens, times=times, job=job, rate=rate, seed=seed)
         (study,) = run_experiment(spec, progress=False).studies
     assert len(moments) == times
@@ -103,7 +109,7 @@ def of(study: StudyOutcome) -> dict[tuple[float, int], Confirmation]:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "tuning.selection.side_by_side"]
+    return [record.getMessage() for record in caplog.records if record.name in LOGGERS]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,8 +123,8 @@ def test_a_training_whose_process_dies_or_hangs_starts_once_more(
     assert found[HIT].device_seconds > WHOLE + 30.0  # what was lost has cost, too
     assert all(c.device_seconds == pytest.approx(WHOLE) for key, c in found.items() if key != HIT)
     (line,) = warnings(caplog)
-    assert line.startswith(f"grid, seed 0, no. 2, training seed 1001: {error}")
-    assert line.endswith(". It starts again")
+    assert line.startswith(f"grid, seed 0, no. 2, training seed 1001: {error.removeprefix('NoProgress: ')}")
+    assert line.endswith("; it is started once more" if happens in DEATHS else "; restarted from epoch 0")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -131,7 +137,9 @@ def test_one_whose_process_does_so_again_has_failed_and_the_others_are_complete(
     assert str(found.pop(HIT).error).startswith(error)
     assert [c.error for c in found.values()] == [None] * 3
     assert [(c.seed, c.test is not None) for c in study.confirmed()] == [(1000, True), (1001, True)]
-    assert len(warnings(caplog)) == 1
+    again, *last = warnings(caplog)
+    assert again.endswith("; it is started once more" if happens in DEATHS else "; restarted from epoch 0")
+    assert [line.endswith("; not started again: it has been once") for line in last] == [True] * (happens not in DEATHS)
 
 
 @pytest.mark.parametrize("losses", [1, 2, 3])
@@ -142,14 +150,16 @@ def test_one_whose_node_is_lost_starts_again_and_has_not_failed(
     assert [c.error for c in study.confirmations] == [None] * 4
     assert [c.test is not None for c in study.confirmed()] == [True, True]
     assert len(warnings(caplog)) == losses
-    assert all(line.endswith(" is lost. It starts again") for line in warnings(caplog))
+    assert all(line.endswith(" is lost; it goes on elsewhere, from epoch 0") for line in warnings(caplog))
 
 
 def test_one_that_loses_too_many_nodes_is_left_to_a_resume_and_the_others_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = experiment(tmp_path)
-    with pytest.raises(NodesLost, match=r"no\. 2, training seed 1001: lost 4 nodes, at last n\d: too large for a node"):
+    with pytest.raises(
+        JobLost, match=r"no\. 2, training seed 1001: lost 4 nodes in a row, at last n\d: too large for a node"
+    ):
         run(spec, loses_its_node, 4, nodes=6)
     (study,) = StudyStore(spec.store_url).load(spec.name).studies
     kept = of(study)
@@ -171,3 +181,24 @@ def test_a_look_at_the_test_split_that_dies_or_hangs_is_taken_again(
     assert [(c.seed, c.test is not None) for c in study.confirmed()] == [(1000, True), (1001, True)]
     (line,) = warnings(caplog)
     assert line.startswith("test of grid, seed 0, no. 1, training seed 1001: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_trainings_after_the_search_and_a_resume_begins_only_these_again(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    spec = experiment(tmp_path)
+    with simulated_ray(SimulatedNode("head", cpus=2)) as ray:
+        searched = ray.seconds + 5.0 + WHOLE  # two trials side by side; then two trainings, and two more
+        ray.at(searched + 5.0 + 1.5 * WHOLE, lambda: signal.raise_signal(number))
+        with pytest.raises(Interrupted, match="stopped with 2 of 4 jobs ended; everything is kept"):
+            run_experiment(spec, progress=False)
+    (study,) = StudyStore(spec.store_url).load(spec.name).studies
+    kept = of(study)
+    assert len(kept) == 2
+    with simulated_ray(SimulatedNode("head", cpus=2), passed=3600.0) as ray:
+        (study,) = run_experiment(spec, progress=False, resume=True).studies
+    found = of(study)
+    assert {key: found[key].time for key in kept} == {key: c.time for key, c in kept.items()}  # trained once
+    assert [c.error for c in found.values()] == [None] * 4
+    assert [c.test is not None for c in study.confirmed()] == [True, True]
