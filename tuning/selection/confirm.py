@@ -306,7 +306,7 @@ def _evaluate_on_test(
             shown = ", ".join(f"{(c.test or {})[one.study.metric]:.4f}" for c in scored)
             say(f"{one.name}: the models of no. {winner.rank} are scored on test, once: {shown}")
 
-    run_jobs(jobs, spec, session, receive)
+    run_jobs(jobs, spec, session, receive, called="evaluations on test")
     for name in unscored:
         say(f"{name}: {UNSCORED}")
 

@@ -81,7 +81,7 @@ def score_searched(
         for study, choice in (job.key for job in jobs)
     ]
     record_evaluations(spec, store, ids)
-    run_jobs(jobs, spec, session, functools.partial(_record, spec, store))
+    run_jobs(jobs, spec, session, functools.partial(_record, spec, store), called="evaluations on test")
 
 
 def _record(spec: ExperimentSpec, store: StudyStore, job: JobResult[tuple[StudyOutcome, ChosenCheckpoint]]) -> None:

@@ -67,13 +67,19 @@ class JobResult(Generic[K]):
 
 
 def run_jobs(
-    jobs: Sequence[TrainingJob[K]], spec: ExperimentSpec, session: Session, receive: Callable[[JobResult[K]], None]
+    jobs: Sequence[TrainingJob[K]],
+    spec: ExperimentSpec,
+    session: Session,
+    receive: Callable[[JobResult[K]], None],
+    *,
+    called: str = "trainings",
 ) -> None:
     """Run `jobs`, started in their order; returns when all have ended.
 
     Args:
         spec: says what computes them, and how long a process may go without progress.
         receive: called with each job that has ended. What it raises ends the others where they are.
+        called: what the jobs are, for people.
 
     Raises:
         Interrupted: stopped before that.
@@ -106,7 +112,7 @@ def run_jobs(
             )
         )
     if stopped:
-        raise Interrupted(f"{spec.name}: stopped with {ends.ended} of {len(jobs)} jobs ended; everything is kept")
+        raise Interrupted(f"{spec.name}: stopped with {ends.ended} of {len(jobs)} {called} ended; everything is kept")
 
 
 def _limit(session: Session) -> Callable[[], int | None]:

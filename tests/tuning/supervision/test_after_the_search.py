@@ -191,7 +191,7 @@ def test_a_signal_stops_trainings_after_the_search_and_a_resume_begins_only_thes
     with simulated_ray(SimulatedNode("head", cpus=2)) as ray:
         searched = ray.seconds + 5.0 + WHOLE  # two trials side by side; then two trainings, and two more
         ray.at(searched + 5.0 + 1.5 * WHOLE, lambda: signal.raise_signal(number))
-        with pytest.raises(Interrupted, match="stopped with 2 of 4 jobs ended; everything is kept"):
+        with pytest.raises(Interrupted, match="stopped with 2 of 4 trainings ended; everything is kept"):
             run_experiment(spec, progress=False)
     (study,) = StudyStore(spec.store_url).load(spec.name).studies
     kept = of(study)
