@@ -64,7 +64,7 @@ class JobEnds(Callback):  # type: ignore[misc]
         return {}
 
     def reach_limit(self) -> None:
-        """Is never called: there is no limit."""
+        """Do nothing: jobs have no budget, so nobody calls it."""
 
     def add_failure(self, trial: Trial, error: Exception) -> None:
         """Note that a process of the job has ended with `error`; it may start again."""
