@@ -8,9 +8,15 @@ from typing import NamedTuple
 from ray.exceptions import OutOfMemoryError
 
 from trainables.machine.oom_probe import OomEvidence
+from trainables.worker.job_slot import JobCall, JobSlot
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedRay
 
 COSTS = {"save": 4.0, "restore": 4.0, "reset": 4.0}  # for `simulated_ray`: so that each of them can be interrupted
+
+
+def job_of(actor: SimulatedActor, method: str) -> JobCall | None:
+    """The job after a search that `method` of the process computes; None: it computes something else."""
+    return actor.instance.call if method == "train" and isinstance(actor.instance, JobSlot) else None
 
 
 class Moment(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.outcomes import make_report, population, study, trial
+from tests.support.simulated_faults import job_of
 from tests.support.specs import curve_experiment, user_trainer_fields
 from tuning import SpecError, compare, run_experiment
 from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, TrialState
@@ -109,8 +110,8 @@ def test_the_winner_is_chosen_anew_and_its_models_alone_are_scored_once(tmp_path
     spec = spec.model_copy(update={"fixed": {**spec.fixed, "model.fails": 1e-2}})
 
     def kill(actor: SimulatedActor, method: str) -> None:
-        if method == "do":
-            function, (training, kept) = actor.tasks[0].arguments
+        if (call := job_of(actor, method)) is not None:
+            _, function, (training, kept) = call
             values = kept.manifest.segments[-1].params
             if (function.__name__, values["learning_rate"], training.seed) == ("train_candidate", 1e-5, 1001):
                 ray.at(ray.seconds + 30.0, lambda: ray.kill(actor))
@@ -156,7 +157,7 @@ def test_a_killed_driver_loses_the_running_training_or_look_at_most(tmp_path: Pa
 
     def end(actor: SimulatedActor, method: str, value: Any) -> None:
         nonlocal left
-        left -= method == "do"
+        left -= job_of(actor, method) is not None
         if left == 0:
             ray.end_driver(keeping=spec.run_folder)
 
@@ -202,7 +203,7 @@ def test_what_an_older_version_has_begun_to_confirm_goes_on_with_its_seeds(tmp_p
     spec = spec_of(tmp_path, seeds=[0, 3], cluster={"max_concurrent": 1})
 
     def end(actor: SimulatedActor, method: str, value: Any) -> None:
-        if method == "do":
+        if job_of(actor, method) is not None:
             ray.end_driver(keeping=spec.run_folder)
 
     with simulated_ray() as ray:

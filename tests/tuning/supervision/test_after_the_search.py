@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.simulated_faults import BY_KERNEL, BY_MONITOR, by_kernel, by_monitor
+from tests.support.simulated_faults import BY_KERNEL, BY_MONITOR, by_kernel, by_monitor, job_of
 from tests.support.specs import curve_experiment
-from trainables.worker.job_slot import JobSlot
 from tuning import run_experiment
 from tuning.errors import Interrupted
 from tuning.outcome import Confirmation, StudyOutcome
@@ -79,9 +78,9 @@ def hit(
     moments: list[float] = []
 
     def begins(actor: SimulatedActor, method: str) -> None:
-        if method != "train" or not isinstance(actor.instance, JobSlot) or len(moments) == times:
+        if (call := job_of(actor, method)) is None or len(moments) == times:
             return
-        _, function, (spec, kept) = actor.instance.call
+        _, function, (spec, kept) = call
         values = kept.manifest.segments[-1].params
         if function.__name__ == job and (values["learning_rate"], spec.seed) == (rate, seed):
             moments.append(ray.seconds)
