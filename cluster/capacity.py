@@ -54,6 +54,21 @@ class Node:
         return min(by_cpus, math.floor(self.gpus + ROUNDING) * per_gpu)
 
 
+def startable(trial: TrialResources, free: Mapping[str, float]) -> int:
+    """Returns how many such trials could start with what is free of a cluster, at most.
+
+    Ray tells what is free as a sum over nodes and GPUs, so leftovers that are each too small for a trial may add up.
+
+    Args:
+        trial: what one trial holds.
+        free: by Ray's name of the resource, "CPU" or "GPU"; a resource of which nothing is free may be absent.
+    """
+    by_cpus = math.floor(free.get("CPU", 0.0) / trial.cpus + ROUNDING)
+    if trial.gpus == 0:
+        return by_cpus
+    return min(by_cpus, math.floor(free.get("GPU", 0.0) / trial.gpus + ROUNDING))
+
+
 def trial_resources(spec: ClusterSpec, nodes: Sequence[Node]) -> TrialResources:
     """Returns what one trial holds on these nodes; an undeclared `gpus_per_trial` is 1 where there are GPUs.
 

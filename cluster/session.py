@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.capacity import ClusterError, Node, trial_resources
+from cluster.capacity import ClusterError, Node, startable, trial_resources
 from cluster.environment import SETTINGS, temporary_environment
 from cluster.gpu.mps import MpsDaemon, share_gpus
 from cluster.gpu.packing import Packing
@@ -78,6 +78,20 @@ class Session:
         alive = [node for node in ray.nodes() if node["Alive"]]
         grows = any(may_grow(node.get("Labels") or {}) for node in alive)
         return replace(self, nodes=tuple(map(Node.from_ray, alive)), grows=grows)
+
+    def slots_within_reach(self, held: int) -> int:
+        """Returns how many of the slots this run holds or could hold now: others of the cluster hold the rest.
+
+        Where it holds all of them, nobody is asked; else the head is, once.
+
+        Args:
+            held: slots that processes of this run hold.
+        """
+        import ray
+
+        if held >= self.slots:
+            return self.slots
+        return min(self.slots, held + startable(self.resources, ray.available_resources()))
 
     @property
     def device(self) -> str:

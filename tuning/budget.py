@@ -2,7 +2,8 @@
 
 Input is the section `budget:` of a spec. Output is at most one `Limit`, which holds for each strategy and seed, and a
 `BudgetUse` per study for the record. The cost of a study is its devices times the wall time for which it holds them:
-idle time, evaluations, checkpoints, restarts and stopping count. Scoring on the test split after the search does not.
+idle time, evaluations, checkpoints, restarts and stopping count. Scoring on the test split after the search does not,
+nor do devices that other jobs of a shared cluster hold.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class ResourceUsage(NamedTuple):
     """What a study has used up to a moment, over all its runs: earlier ones before an interruption count."""
 
     wall_seconds: float = 0.0
-    slot_seconds: float = 0.0  # number of slots, summed over time
+    slot_seconds: float = 0.0  # number of slots that it held or could hold, summed over time
     device_seconds: float = 0.0  # its cost
     time: float = 0.0  # the moment; seconds since 1970 (UTC)
 
@@ -100,7 +101,9 @@ class BudgetSpec(Frozen):
     """The section `budget` of a spec: at most one limit, which holds for each study (strategy x seed)."""
 
     device_seconds: Amount | None = Field(
-        None, description="wall seconds x slots x devices per trial; a device is a GPU, or a CPU core without GPUs"
+        None,
+        description="wall seconds x slots x devices per trial, without what other jobs hold; a device is a GPU, or a "
+        "CPU core without GPUs",
     )
     device_hours: Amount | None = Field(None, description="the same in hours; with GPUs: GPU-hours")
     epochs: Amount | None = Field(None, description="passes over the training split, of all trials together")

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from cluster import ClusterSpec
-from cluster.capacity import ClusterError, Node, trial_resources
+from cluster.capacity import ClusterError, Node, startable, trial_resources
 from cluster.session import Session, connect
 from cluster.spec import TrialResources
 from cluster.workers.code_shipping import source_of
@@ -44,6 +44,23 @@ def session(*nodes: Node, max_concurrent: int | None = None, **spec: float) -> S
 )
 def test_slots_are_what_each_node_holds_on_its_own(nodes: list[Node], spec: dict[str, float], slots: int) -> None:
     assert session(*nodes, **spec).slots == slots
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("free", "spec", "more"),
+    [
+        ({"CPU": 3.0}, {"gpus_per_trial": 0}, 3),
+        ({"CPU": 3.0}, {"gpus_per_trial": 0, "cpus_per_trial": 2}, 1),
+        ({"CPU": 8.0, "GPU": 2.0}, {"gpus_per_trial": 1}, 2),
+        ({"CPU": 1.0, "GPU": 2.0}, {"gpus_per_trial": 1}, 1),
+        ({"CPU": 8.0}, {"gpus_per_trial": 1}, 0),
+        ({"CPU": 8.0, "GPU": 0.6}, {"gpus_per_trial": 0.3}, 2),
+        ({}, {}, 0),
+    ],
+)
+def test_as_many_trials_start_as_there_is_free_for(free: dict[str, float], spec: dict[str, float], more: int) -> None:
+    assert startable(session(node(8, 4), **spec).resources, free) == more
 
 
 @pytest.mark.unit

@@ -17,6 +17,7 @@ TIMES = frozenset({"time", "tested_at"})
 COSTS = frozenset(
     {"device_seconds", "study_device_seconds", "wall_seconds", "slot_seconds", "money", "spent", "confirming"}
 )
+SUMS = frozenset({"busy_device_seconds"})  # of reports, whose costs are compared one by one
 REACH = frozenset({"costs", "median", "at_least"})  # what it cost to reach the target
 ROUNDING = 1e-6  # seconds
 
@@ -60,7 +61,7 @@ def differences(before: Any, after: Any, *path: str, saving: float = 0.0) -> Ite
         own = name == "device_seconds" and {"trials", "reports"} & {*path}
         if after < before - (saving if own else 0.0) - ROUNDING:
             yield f"{where}: {before} became {after}"
-    elif name not in TIMES and before != after:
+    elif name not in TIMES | SUMS and before != after:
         yield f"{where}: {before!r} became {after!r}"
 
 

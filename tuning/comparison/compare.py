@@ -202,6 +202,7 @@ def _strategy_row(
         anytime=anytime,
         reach=None if target is None else target_cost(anytime.curves, studies[0].mode, target),
         device_seconds=cost,
+        busy_device_seconds=sum(row.busy_device_seconds for row in rows),
         confirming=confirming,
         money=None if price is None else price.of(cost + confirming),
         epochs=sum(row.epochs for row in rows),

@@ -29,6 +29,7 @@ def study_row(study: StudyOutcome, scored: StudyScores | None, origin: str | Non
         test=None if scored is None else scored.score,
         interval=None if scored is None else study_interval(scored, study.metric),
         device_seconds=study.device_seconds,
+        busy_device_seconds=study.busy_device_seconds,
         epochs=study.epochs_trained,
         reports=sum(len(trial.reports) for trial in study.trials),
         budget=study.budget,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CSV_COLUMNS = (
     *("strategy", "kind", "seed", "validation", "confirmed", "test", "test_low", "test_high", "mean_rank"),
-    *("cost_to_target", "device_seconds", "confirming", "money", "epochs", "reports"),
+    *("cost_to_target", "device_seconds", "busy_device_seconds", "confirming", "money", "epochs", "reports"),
     *("trials", "completed", "stopped", "failed", "running"),
 )
 COMPARISON_VERSION = 4  # of the JSON schema; increases when a key changes
@@ -154,6 +154,7 @@ def _study_values(study: StudyRow) -> dict[str, object]:
         "test_low": None if interval is None else interval.low,
         "test_high": None if interval is None else interval.high,
         "device_seconds": study.device_seconds,
+        "busy_device_seconds": study.busy_device_seconds,
         "epochs": study.epochs,
         "reports": study.reports,
     }
@@ -161,7 +162,8 @@ def _study_values(study: StudyRow) -> dict[str, object]:
 
 def _strategy_values(row: StrategyRow) -> dict[str, object]:
     interval = None if row.test is None else row.test.interval
-    names = ("device_seconds", "confirming", "money", "epochs", "trials", "completed", "stopped", "failed", "running")
+    costs = ("device_seconds", "busy_device_seconds", "confirming", "money", "epochs")
+    names = (*costs, "trials", "completed", "stopped", "failed", "running")
     return {
         "seed": "all",
         "validation": row.median_validation,

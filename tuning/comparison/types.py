@@ -148,6 +148,7 @@ class StudyRow:
     test: float | None  # of the chosen configuration, or the mean over the trainings of the confirmed one
     interval: Interval | None  # of `test`, over rows and, if there are several, trainings; never seeds
     device_seconds: float
+    busy_device_seconds: float  # the part in which trials were at work
     epochs: float  # trained by all trials
     reports: int
     budget: BudgetUse | None  # None: no budget
@@ -171,6 +172,7 @@ class StrategyRow:
     anytime: AnytimeCurves
     reach: TargetCost | None  # for `Comparison.target`
     device_seconds: float  # of the search
+    busy_device_seconds: float  # the part of these in which trials were at work
     confirming: float  # device-seconds of the confirmations
     money: float | None  # price of search and confirmation, at `Comparison.price`
     epochs: float

@@ -20,6 +20,7 @@ def outcome_json(outcome: ExperimentOutcome) -> dict[str, Any]:
     plain = asdict(replace(outcome, studies=tuple(map(_without_rows, outcome.studies))))
     for study, plain_study in zip(outcome.studies, plain["studies"], strict=True):
         plain_study["device_seconds"] = study.device_seconds
+        plain_study["busy_device_seconds"] = study.busy_device_seconds
         del plain_study["cost"]
         plain_study["money"] = study.money
         del plain_study["data"]

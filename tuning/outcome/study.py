@@ -115,13 +115,13 @@ class StudyOutcome:
     mode: Literal["max", "min"]
     trials: tuple[TrialOutcome, ...] = ()
     wall_seconds: float = 0.0  # from the start of the study to its end; interruptions not counted
-    slots: int = 0  # trials that may run at the same time, at the start
+    slots: int = 0  # trials that may run at the same time if no other job uses the cluster, at the start
     devices_per_trial: float = 0.0
     device: str = ""  # "GPU" or "CPU core"
     test: TestScore | None = None
     attributes: Mapping[str, Value] = field(default_factory=dict)  # versions of the libraries, data fingerprint, ...
     node_losses: tuple[NodeLoss, ...] = ()
-    slot_seconds: float | None = None  # slots that were there, summed over time; None: `slots` all the time
+    slot_seconds: float | None = None  # slots that it held or could hold, over time; None: `slots` all the time
     confirmations: tuple[Confirmation, ...] = ()  # in order of rank, then seed
     finals: tuple[FinalModel, ...] = ()  # in order of time
     budget: BudgetUse | None = None  # None: no budget
@@ -132,11 +132,21 @@ class StudyOutcome:
 
     @property
     def device_seconds(self) -> float:
-        """The cost: devices times the seconds for which the study held them, busy or idle, over all its runs."""
+        """The cost: devices times seconds for which the study held or could hold them, busy or idle, in all runs."""
         if self.cost is not None:
             return self.cost
         held = self.wall_seconds * self.slots if self.slot_seconds is None else self.slot_seconds
         return held * self.devices_per_trial
+
+    @property
+    def busy_device_seconds(self) -> float:
+        """The part of the cost in which trials were at work, by their reports: work that was cut off is not in it."""
+        return sum(trial.device_seconds for trial in self.trials)
+
+    @property
+    def mean_slots(self) -> float | None:
+        """The slots that it held or could hold, on average over its time; None: unknown."""
+        return None if self.slot_seconds is None or not self.wall_seconds else self.slot_seconds / self.wall_seconds
 
     @property
     def epochs_trained(self) -> float:

@@ -78,6 +78,7 @@ def _study(study: StudyOutcome) -> Row:
         "devices_per_trial": study.devices_per_trial,
         "device": study.device,
         "device_seconds": study.device_seconds,
+        "busy_device_seconds": study.busy_device_seconds,
         "node_losses": len(study.node_losses),
         **({} if study.test is None else {"test_rows": study.test.rows, **_flat("test", study.test.metrics)}),
         **_flat("attributes", study.attributes),

@@ -27,7 +27,8 @@ def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None, *, dr
     for study in outcome.studies:
         console.print(
             f"{study.strategy}, seed {study.seed}: {study_status(study, driver)}; "
-            f"{study.device_seconds:,.0f} device-seconds ({study.device}s)",
+            f"{study.device_seconds:,.0f} device-seconds ({study.device}s), "
+            f"of which {study.busy_device_seconds:,.0f} busy",
             style="bold",
             highlight=False,
         )

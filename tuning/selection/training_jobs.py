@@ -115,11 +115,11 @@ def run_jobs(
         raise Interrupted(f"{spec.name}: stopped with {ends.ended} of {len(jobs)} {called} ended; everything is kept")
 
 
-def _limit(session: Session) -> Callable[[], int | None]:
+def _limit(session: Session) -> Callable[[int], int | None]:
     """Return what gives the number of jobs that the cluster takes now; None where it does not change: a local Ray."""
     leaks = LeakCheck()
 
-    def limit() -> int | None:
+    def limit(held: int) -> int | None:  # each training has its own cost, whoever holds the other slots
         leaks.look()
         return None if session.address is None else session.refreshed().limit
 

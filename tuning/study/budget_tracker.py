@@ -52,7 +52,7 @@ class BudgetTracker:
 
     Args:
         limit: None: the study may cost anything.
-        slots: that the study holds.
+        slots: that the study holds or could hold; those that other jobs of the cluster hold are not among them.
         devices_per_trial: GPUs, or CPU cores where a trial holds no GPU.
         before: the cost of the runs before this one.
 

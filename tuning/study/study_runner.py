@@ -6,11 +6,10 @@ import contextlib
 import functools
 import logging
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cluster.ray_compat.leaks import LeakCheck
 from cluster.storage import StorageError
 from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.lookup import is_training
@@ -24,8 +23,8 @@ from tuning.errors import Interrupted, RepeatedFailure, RunFolderError
 from tuning.run_folder.provenance import provenance_of
 from tuning.run_folder.run_storage import RunStorage
 from tuning.store.study_store import StudyStore, StudyWriter
-from tuning.strategies import Plan
 from tuning.study.budget_tracker import BudgetTracker
+from tuning.study.held_slots import HeldSlots
 from tuning.study.packing import sharing_record
 from tuning.study.progress import Progress
 from tuning.study.recorder import Recorder
@@ -199,9 +198,9 @@ def _search(run: _Run, policy: CheckpointPolicy, callbacks: list[Any], context: 
             callbacks = [*callbacks, stack.enter_context(contextlib.closing(shown))]
         stack.enter_context(contextlib.closing(run.snapshots))
         stack.enter_context(snapshot_period(plan.trials, context.storage.snapshot_seconds))
-        limit = _limit(run.session, plan, budget)
+        slots = HeldSlots(run.session, plan, budget)
         controlled = use_controller(
-            StudySupervisor(recorder, recorder.record_loss, limit, heartbeat_of(study.spec)),
+            StudySupervisor(recorder, recorder.record_loss, slots.check, heartbeat_of(study.spec)),
             snapshots=run.snapshots,
             name_trial=run.writer.name_trial,
             fixed_members=plan.population is not None,
@@ -211,28 +210,6 @@ def _search(run: _Run, policy: CheckpointPolicy, callbacks: list[Any], context: 
     if stopped or not (budget.reached or recorder.ended >= study.most_trials):
         planned = "" if plan.trials is None else f" of {plan.trials}"
         raise Interrupted(f"{_title(study)}: stopped with {recorder.ended}{planned} trials ended; everything is kept")
-
-
-def _limit(session: Session, plan: Plan, budget: BudgetTracker) -> Callable[[], int | None]:
-    """Return what gives the number of trials that the cluster takes now; None where it does not change: a local Ray.
-
-    A population keeps to that number by itself; Tune then gets None. Now and then `LeakCheck` looks at the nodes:
-    Tune, too, drops placement groups while they are made.
-    """
-    leaks = LeakCheck()
-
-    def limit() -> int | None:
-        leaks.look()
-        if session.address is None:
-            return None
-        now = session.refreshed()
-        budget.slots = now.slots
-        if plan.population is None:
-            return now.limit
-        plan.population.limit(now.limit)
-        return None
-
-    return limit
 
 
 def _tune(run: _Run, callbacks: list[Any], concurrency: int | None, policy: CheckpointPolicy) -> None:

@@ -157,7 +157,7 @@ class JobSupervisor(StudySupervisor):
     Args:
         ends: of the jobs.
         titles: of the jobs, for people, by their numbers.
-        limit: how many may run at a time, queried again and again; None: that does not change.
+        check: of the cluster: gets the slots that processes hold, returns how many may run; None: no change.
         heartbeat: that the jobs' processes send; None: they may take any time.
     """
 
@@ -165,10 +165,10 @@ class JobSupervisor(StudySupervisor):
         self,
         ends: JobEnds,
         titles: Sequence[str],
-        limit: Callable[[], int | None],
+        check: Callable[[int], int | None],
         heartbeat: Heartbeat | None = None,
     ) -> None:
-        super().__init__(ends, lambda loss: None, limit, heartbeat, retries=RetryOnce(self.title_of))
+        super().__init__(ends, lambda loss: None, check, heartbeat, retries=RetryOnce(self.title_of))
         self._job_ends, self._titles = ends, titles
 
     def end_step(self, controller: Controller) -> None:

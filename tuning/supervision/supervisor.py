@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
 SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
 SNAPSHOT_BURST = 1.0  # seconds of it that can be saved up: events come in bursts, and each is followed by a snapshot
-FOLLOW = 5.0  # seconds between two queries of how many trials the cluster holds
+FOLLOW = 5.0  # seconds between two checks of the cluster
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,9 @@ class StudySupervisor:
     Args:
         record: queried at each of Tune's steps: a tenth of a second, or less.
         on_loss: called before a trial whose node is lost starts again.
-        limit: how many trials may run at a time, queried again and again; None: the limit that Tune keeps, if it keeps
-            one, does not change.
+        check: of the cluster, made every five seconds. It gets the most slots that the trials' processes have held
+            since the check before, and returns how many trials may run at a time; None: the limit that Tune keeps, if
+            it keeps one, does not change.
         heartbeat: that the trials' processes send; None: they may take any time.
         retries: which failed trials start again; None: as `RetryPolicy` says.
     """
@@ -91,12 +92,12 @@ class StudySupervisor:
         self,
         record: Record,
         on_loss: Callable[[NodeLoss], None],
-        limit: Callable[[], int | None],
+        check: Callable[[int], int | None],
         heartbeat: Heartbeat | None = None,
         retries: Retries | None = None,
     ) -> None:
-        self._record, self._on_loss, self._limit = record, on_loss, limit
-        self._followed = clock.monotonic()
+        self._record, self._on_loss, self._check = record, on_loss, check
+        self._followed, self._held = clock.monotonic(), 0
         self._ended: list[tuple[Trial, ActorFailure]] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
@@ -108,9 +109,12 @@ class StudySupervisor:
 
     def begin_step(self, controller: Controller) -> None:
         """Adjusts the limit of trials at a time, every five seconds."""
+        held = controller.slots_held
+        self._held = max(self._held, held)
         if clock.monotonic() - self._followed >= FOLLOW:
             self._followed = clock.monotonic()
-            if (most := self._limit()) is not None:
+            most, self._held = self._check(self._held), held
+            if most is not None:
                 controller.limit_trials(most)
 
     def end_step(self, controller: Controller) -> None:

@@ -274,6 +274,13 @@ class SimulatedCluster:
                 self.hang(actor, frozen=True)
         self._later(self._now + noticed_after, lambda: self.lose(node))
 
+    def start_other_job(self, **held: float) -> SimulatedActor:
+        """Starts a process of another job, which holds `CPU` or `GPU` of a node until it is killed.
+
+        It gets them as soon as a node has room.
+        """
+        return self._create(object, held)
+
     def suspend(self, seconds: float) -> None:
         """Suspends the driver and all processes for `seconds`, as on a laptop whose lid is closed."""
         self._slept_at, self._now = self._now, self._now + seconds
@@ -353,9 +360,7 @@ class SimulatedCluster:
     def _fitting(self, wanted: Mapping[str, float]) -> SimulatedNode | None:
         """Returns the first living node with enough free resources."""
         for node in filter(self._reachable, self.nodes):
-            held = [actor.held for actor in self.actors if actor.alive and actor.node is node]
-            free = {"CPU": node.cpus, "GPU": node.gpus}
-            free = {kind: amount - sum(one.get(kind, 0.0) for one in held) for kind, amount in free.items()}
+            free = self._free(node)
             if (
                 node.alive
                 and self._reachable(node)
@@ -363,6 +368,12 @@ class SimulatedCluster:
             ):
                 return node
         return None
+
+    def _free(self, node: SimulatedNode) -> dict[str, float]:
+        """Returns what no process holds of a node, by kind."""
+        held = [actor.held for actor in self.actors if actor.alive and actor.node is node]
+        free = {"CPU": node.cpus, "GPU": node.gpus}
+        return {kind: amount - sum(one.get(kind, 0.0) for one in held) for kind, amount in free.items()}
 
     def _start(self, actor: SimulatedActor) -> None:
         if not actor.works:

@@ -162,6 +162,12 @@ class SimulatedRay(SimulatedCluster):
         living = [node for node in self.nodes if node.alive]
         return {"CPU": sum(node.cpus for node in living), "GPU": sum(node.gpus for node in living)}
 
+    def available_resources(self) -> dict[str, float]:
+        """Replaces `ray.available_resources`, which leaves out resources of which nothing is free."""
+        free = [self._free(node) for node in self.nodes if node.alive]
+        found = {kind: sum(one[kind] for one in free) for kind in ("CPU", "GPU")}
+        return {kind: amount for kind, amount in found.items() if amount > 0}
+
     def context(self) -> Any:
         """Replaces `ray.get_runtime_context`, for what runs now: the driver or one of its actors."""
         actor, node = self._here.actor, self._node_here

@@ -115,6 +115,11 @@ class Controller(TuneController):  # type: ignore[misc]
         """The study's folder on the storage, without the scheme of a bucket."""
         return str(self._storage.experiment_fs_path)
 
+    @property
+    def slots_held(self) -> int:
+        """The number of slots that the trials' processes hold, also those that start, are free or are stopping."""
+        return internals.slots_held(self)
+
     def processes(self) -> dict[str, Trial]:
         """The trials that have a process, by Ray's id of its actor; also those whose process is still starting."""
         return internals.actors_of(self)

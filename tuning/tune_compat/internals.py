@@ -26,6 +26,11 @@ def has_slot(controller: TuneController, trial: Trial) -> bool:
     return actor is not None and bool(controller._actor_manager.is_actor_started(actor))
 
 
+def slots_held(controller: TuneController) -> int:
+    """The number of processes that hold what a trial holds: those that start, compute, are free or are stopping."""
+    return int(controller._actor_manager.num_live_actors)
+
+
 def starts_on_only_node(controller: TuneController, trial: Trial) -> bool:
     """True if the process of `trial` is still starting, and the cluster has a single node."""
     import ray

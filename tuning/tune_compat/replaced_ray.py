@@ -59,6 +59,9 @@ class RayStandIn(Protocol):
     def cluster_resources(self) -> dict[str, float]:
         """See `ray.cluster_resources`."""
 
+    def available_resources(self) -> dict[str, float]:
+        """See `ray.available_resources`."""
+
     def kv_put(self, *args: Any, **options: Any) -> bool:
         """See `internal_kv._internal_kv_put`."""
 
@@ -125,6 +128,8 @@ def _public_names(stand_in: RayStandIn) -> dict[str, Any]:
         "ray.kill": lambda handle, **_: stand_in.kill_actor(handle._actor_id.hex()),
         "ray.nodes": stand_in.node_table,
         "ray.cluster_resources": stand_in.cluster_resources,
+        "ray.available_resources": stand_in.available_resources,
+        "ray.util.placement_group.placement_group_table": dict,  # there are none
         "ray.get_runtime_context": stand_in.context,
         "ray.util.get_node_ip_address": lambda: "127.0.0.1",
     }

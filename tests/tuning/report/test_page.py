@@ -27,7 +27,7 @@ from tuning.report.page.rungs import milestones, rungs
 from tuning.report.page.schedules import schedule_info
 from tuning.report.page.scored_trials import pooled_study, scored_trials
 from tuning.report.page.slots import timeline, utilisation, utilisation_table
-from tuning.report.page.tables import trial_table
+from tuning.report.page.tables import cost_table, trial_table
 from tuning.report.page.winners import winners
 
 pytestmark = pytest.mark.unit
@@ -257,6 +257,22 @@ def test_a_trial_that_a_spent_budget_stopped_between_rungs_counts_at_none() -> N
 def test_what_a_study_left_of_its_budget_is_told() -> None:
     limited = replace(study("grid", [trial(0, [make_report(1, 0.5)])]), budget=BudgetUse("epochs", 24.0, 18.0, False))
     assert utilisation_table([limited]).rows[0][-2:] == ("24 epochs", 6.0)
+
+
+def test_held_and_busy_device_seconds_stand_side_by_side() -> None:
+    one = replace(
+        study("grid", [trial(0, [make_report(1, 0.5, seconds=30), make_report(2, 0.5, seconds=20)])], wall=100.0),
+        slot_seconds=150.0,
+        cost=150.0,
+    )
+    columns, (row,) = utilisation_table([one]).columns, utilisation_table([one]).rows
+    shown = dict(zip(columns, row, strict=True))
+    assert (shown["slots"], shown["slots, on average"]) == (2, 1.5)
+    assert (shown["held (device-s)"], shown["busy (device-s)"], shown["idle (device-s)"]) == (150.0, 50.0, 100.0)
+    compared = compare(ExperimentOutcome("e", "d", (one, replace(one, seed=1))))
+    costs = cost_table(compared)
+    assert dict(zip(costs.columns, costs.rows[0], strict=True))["of these busy"] == 100.0
+    assert [row.busy_device_seconds for row in compared.rows[0].studies] == [50.0, 50.0]
 
 
 def test_trials_lie_in_the_first_row_that_is_free_and_a_pause_parts_a_trial() -> None:

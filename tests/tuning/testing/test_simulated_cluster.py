@@ -145,6 +145,22 @@ def test_nodes_hold_no_more_than_they_have_and_who_has_no_room_waits() -> None:
         assert held("CPU") == {"a": 2.0, "b": 1.0}
 
 
+def test_another_job_holds_its_part_from_when_there_is_room_to_its_end() -> None:
+    with simulated_ray(SimulatedNode("a", cpus=2, gpus=1)) as simulated:
+        assert ray.available_resources() == {"CPU": 2.0, "GPU": 1.0}
+        first, second = simulated.start_other_job(CPU=1.0, GPU=1.0), simulated.start_other_job(CPU=2.0)
+        assert ray.available_resources() == {"CPU": 1.0}
+        assert second.node is None
+        worker = started()
+        assert ray.available_resources() == {}
+        simulated.kill(first)
+        assert ray.available_resources() == {"CPU": 1.0, "GPU": 1.0}
+        ray.kill(worker)
+        assert second.node is not None
+        clock.sleep(100.0)
+        assert ray.available_resources() == {"GPU": 1.0}
+
+
 def test_a_node_that_joins_is_used_and_one_that_is_lost_is_not() -> None:
     with simulated_ray(SimulatedNode("a", cpus=1)) as simulated:
         first, second = started(), started()

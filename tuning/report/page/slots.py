@@ -95,7 +95,7 @@ def timeline(*studies: StudyOutcome) -> Timeline:
         row = next((i for i, time in enumerate(free) if time <= start + SLACK), len(free))
         free[row : row + 1] = [end]
         spans.append(Span(row, start - begin, end - begin, trial.name, trial.state.value, strategy))
-    busy = sum(trial.device_seconds for study in studies for trial in study.trials)
+    busy = sum(study.busy_device_seconds for study in studies)
     return Timeline(tuple(spans), len(free), busy, sum(study.device_seconds for study in studies))
 
 
@@ -148,15 +148,17 @@ def _summary(name: str, study: StudyOutcome, line: Timeline) -> str:
 
 
 def utilisation_table(studies: Sequence[StudyOutcome]) -> DataTable:
-    """Returns held, busy and idle device-seconds of each study, and its unspent budget in the budget's unit."""
+    """Returns the slots of each study, held, busy and idle device-seconds, and the unspent budget in its unit."""
     rows = []
     for study in studies:
         line, budget = timeline(study), study.budget
         share = utilisation(line)
         idle = max(0.0, line.held - line.busy)
         limits = (None, None) if budget is None else (Limit(budget.unit, budget.limit).describe(), budget.unspent)
-        rows.append((study.strategy, study.seed, study.slots, line.held, line.busy, idle, share, *limits))
-    columns = ("strategy", "seed", "slots", "held (device-s)", "busy (device-s)", "idle (device-s)", "busy share")
+        slots = (study.slots, None if study.mean_slots is None else round(study.mean_slots, 2))
+        rows.append((study.strategy, study.seed, *slots, line.held, line.busy, idle, share, *limits))
+    seconds = ("held (device-s)", "busy (device-s)", "idle (device-s)")
+    columns = ("strategy", "seed", "slots", "slots, on average", *seconds, "busy share")
     if not any(study.budget for study in studies):
         return DataTable(columns, tuple(row[:-2] for row in rows))
     return DataTable((*columns, "budget", "unspent"), tuple(rows))

@@ -46,6 +46,7 @@ def cost_table(comparison: Comparison) -> DataTable:
         {
             "strategy": lambda row: row.strategy,
             "device-s, search": lambda row: row.device_seconds,
+            "of these busy": lambda row: row.busy_device_seconds,
             "device-s, confirming": lambda row: row.confirming or None,
             f"device-s to {format_number(comparison.target)}": lambda row: row.reach.median if row.reach else None,
             _money(comparison): lambda row: row.money,

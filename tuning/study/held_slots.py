@@ -1,0 +1,55 @@
+"""Follows the cluster while a study runs: how many trials may run at a time, and which slots the study is charged for.
+
+The study is charged for the slots that it holds or could hold, not for those that other jobs of a shared cluster hold.
+These are known from what is free and what the study's own processes hold. A slot that changes hands is for a moment
+neither, so one is taken for another job's only if two checks in a row find it so. On a cluster without other jobs all
+slots are charged, idle or busy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cluster.ray_compat.leaks import LeakCheck
+
+if TYPE_CHECKING:
+    from cluster.session import Session
+    from tuning.strategies import Plan
+    from tuning.study.budget_tracker import BudgetTracker
+
+
+class HeldSlots:
+    """Adjusts a study's limits and its budget to the cluster; a local Ray does not change.
+
+    Args:
+        session: of the study.
+        plan: whose population, if it has one, keeps to the limit by itself.
+        budget: of the study.
+    """
+
+    def __init__(self, session: Session, plan: Plan, budget: BudgetTracker) -> None:
+        self._session, self._plan, self._budget = session, plan, budget
+        self._leaks = LeakCheck()
+        self._before = session.slots  # within reach at the check before
+
+    def check(self, held: int) -> int | None:
+        """Checks the cluster.
+
+        Now and then `LeakCheck` checks the nodes, too: Tune, too, drops placement groups while they are made.
+
+        Args:
+            held: the most slots that the study's processes have held since the check before.
+
+        Returns:
+            How many trials may run at a time; None where Tune's own limit stays: on a local Ray, and of a population.
+        """
+        self._leaks.look()
+        if self._session.address is None:
+            return None
+        now = self._session.refreshed()
+        before, self._before = self._before, now.slots_within_reach(held)
+        self._budget.slots = min(now.slots, max(before, self._before))
+        if self._plan.population is None:
+            return now.limit
+        self._plan.population.limit(now.limit)
+        return None
