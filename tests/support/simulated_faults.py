@@ -15,7 +15,7 @@ COSTS = {"save": 4.0, "restore": 4.0, "reset": 4.0}  # for `simulated_ray`: so t
 
 
 def job_of(actor: SimulatedActor, method: str) -> JobCall | None:
-    """Return the job after a search that `method` of the process computes; None: it computes something else."""
+    """Returns the job after a search that `method` of the process computes; None: it computes something else."""
     return actor.instance.call if method == "train" and isinstance(actor.instance, JobSlot) else None
 
 
