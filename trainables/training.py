@@ -1,6 +1,8 @@
 """The interface of a live trial: the methods of a `Training`, and what they return. Imports no Ray.
 
-Slots, replays, confirmations and the final training use these four methods and nothing else of what they train.
+Slots, replays, confirmations and the final training use these four methods and nothing else of what they train. A
+search calls `advance` only, which evaluates on the validation split; `score("test")` is called in `tuning.selection`
+alone, after the search.
 """
 
 from __future__ import annotations

@@ -87,16 +87,36 @@ def anchors(file: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_walk_of_a_resume_names_files_and_functions_that_are_there() -> None:
-    walk = (ROOT / "tuning/README.md").read_text().partition("## Follow one resume")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`([\w./]+)`", walk)) - {"tune.run"}
+@pytest.mark.parametrize(("walk", "least"), [("resume", 20), ("extend", 15), ("failure", 20)])
+def test_a_walk_through_the_code_names_files_and_functions_that_are_there(walk: str, least: int) -> None:
+    text = (ROOT / "tuning/README.md").read_text().partition(f"## Follow one {walk}")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([\w./]+)`", text)) - {"tune.run"}
     files = {name for name in named if name.endswith((".py", "/"))}
     assert {name for name in files if not ((ROOT / "tuning" / name).exists() or (ROOT / name).exists())} == set()
     sources = "".join(path.read_text() for top in ("tuning", "trainables") for path in (ROOT / top).rglob("*.py"))
     defined = set(re.findall(r"^ *(?:def |class )?(\w+)(?: = |\(|:)", sources, re.MULTILINE))
     wanted = {part for name in named - files - {"spec.yaml"} for part in name.split(".")}
-    assert len(wanted) > 20
+    assert len(wanted) > least
     assert wanted - defined == set()
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_what_a_paper_names_in_a_file_is_defined_there(paper: str) -> None:
+    """Such a name is FILE::NAME; the file is named from the checkout, from `tests/` or from the paper's folder."""
+    missing = []
+    for name, file, inside in re.findall(r"`(([\w./]+\.py)::([\w.]+))`", (ROOT / paper).read_text()):
+        places = [base / file for base in (ROOT, ROOT / "tests", (ROOT / paper).parent) if (base / file).is_file()]
+        source = places[0].read_text() if places else ""
+        if not all(
+            re.search(rf"^ *(def |class )?{part}( = |\(|:)", source, re.MULTILINE) for part in inside.split(".")
+        ):
+            missing.append(name)
+    assert missing == []
+
+
+def test_the_table_of_decisions_names_functions_in_files() -> None:
+    table = (ROOT / "tuning/README.md").read_text().partition("## Where it is decided")[2].partition("\n## ")[0]
+    assert table.count(".py::") > 10
 
 
 @pytest.mark.parametrize("package", [name for name in TOP if f"{name}/README.md" in PAPERS and name != "tests"])

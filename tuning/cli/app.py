@@ -68,7 +68,7 @@ def run_command_line(argv: Sequence[str] | None = None) -> int:
     if (here := os.getcwd()) not in sys.path:  # a spec may name a trainable of the user's own; Ray does it for workers
         sys.path.append(here)
     words = list(sys.argv[1:] if argv is None else argv)
-    return exit_status_of(lambda: _dispatch(words), debug=True)  # a command has handled its own errors by then
+    return exit_status_of(lambda: _dispatch(words), reraise=True)  # a command has handled its own errors by then
 
 
 def _dispatch(words: list[str]) -> int:

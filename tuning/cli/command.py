@@ -34,7 +34,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> int:
         """Run the command; an error that ends it is printed, and becomes an exit status."""
         debug = ctx.params.pop("debug")
-        return exit_status_of(functools.partial(super().invoke, ctx), debug=debug)
+        return exit_status_of(functools.partial(super().invoke, ctx), reraise=debug)
 
     def _spelled_out(self, ctx: click.Context, args: list[str]) -> Iterator[str]:
         """The words of a command line, with options in full that were typed by the beginning of their names."""

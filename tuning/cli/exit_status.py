@@ -1,6 +1,7 @@
 """The exit statuses of `tunefleet`, and how a command that ends in an error gets one.
 
-In: a command as a function. Out: its status; messages on standard error, each with what to do next.
+In: a command as a function. Out: its status; messages on standard error, each with what to do next. A command that
+ends without an error returns its own status: `run` also FAILED, if every trial of a study failed, and UNREAD.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ WRONG_INPUTS = (SpecError, InputError, UnknownExperiment, RunFolderError)
 EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError, HubError)
 
 
-def exit_status_of(command: Callable[[], int], *, debug: bool = False) -> int:
+def exit_status_of(command: Callable[[], int], *, reraise: bool = False) -> int:
     """Run `command` and return its exit status; the error that ends it is printed on standard error.
 
     Args:
-        debug: raise that error instead, so that its traceback is shown.
+        reraise: raise that error instead: `--debug` shows its traceback so.
     """
     try:
         status = command()
@@ -47,7 +48,7 @@ def exit_status_of(command: Callable[[], int], *, debug: bool = False) -> int:
         drop_output()
         return UNREAD
     except Exception as error:
-        if debug:
+        if reraise:
             raise
         hint = "" if isinstance(error, EXPECTED) else " (--debug shows where)"
         kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "

@@ -4,6 +4,10 @@ In: an experiment's spec and its studies. Out: ids of evaluations, entries in th
 experiments have done with the same test rows. An experiment carries its own evaluations in its store, with the hashes
 of its test rows. So they go where it goes (a copy, a fetch, a resume on another machine), and a ledger that does not
 have them yet receives them.
+
+`record_evaluations` is called before each kind of score: that of a search (`test_scoring`), of confirmations
+(`confirm`), of a final model (`train_final`, and `reveal` for a hidden one). `tuning.experiment` and
+`tuning.remote.fetching` bring a ledger up to date.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Reads what is recorded and what is saved of an experiment, and makes the resume plan of it.
 
 In: the spec, the study store, the storage. Out: the plans of all studies. This is the I/O around the pure decision in
-`tuning.study.resume`; it changes nothing.
+`tuning.study.resume`; it changes nothing. The stages of `tuning.experiment` all use it: the search of a resume, the
+confirmations and the evaluation on test.
 """
 
 from __future__ import annotations

@@ -7,8 +7,10 @@ failed and leaves; the others go on among themselves.
 With `explore: false` the values are taken over as they are, with the weights: the paper's exploit without its explore.
 What is left is selection among the first values, as a control of what perturbation adds.
 
-A generation is counted in epochs, that is in examples: members with other batch sizes take other numbers of steps. Its
-end must be a report (`report_every_epochs`; `trainables.epochs.next_position` says where reports are).
+A generation is counted in epochs, that is in examples: members with other batch sizes take other numbers of steps. So
+there is no unit of steps: for a shorter generation give a fraction of an epoch, and reports as often. Its end must be a
+report: a length that is no multiple of `report_every_epochs` is refused by `tuning.spec.validation.spec_checks`
+(`trainables.epochs.next_position` says where reports are).
 
 Source: Jaderberg et al., "Population Based Training of Neural Networks", 2017.
 """

@@ -1,6 +1,7 @@
 """Stops trials early by Ray's ASHA: the decision is Ray's `ASHAScheduler`, mended here for restarts.
 
-After a restart it decides again what was decided and not yet done.
+After a restart it decides again what was decided and not yet done. Where the rungs are, and how many go on at each, is
+set in `tuning.strategies.schedulers.rungs`; a study whose budget is spent is ended by `tuning.supervision.supervisor`.
 """
 
 from __future__ import annotations
