@@ -121,7 +121,7 @@ def plan(
 
     Raises:
         RunFolderError: the search of a study has begun, and no snapshot of it is whole; or the newest is of a version
-            with other modules.
+            with other names.
         StoreError: the store has lost events that a snapshot knows.
     """
     known = {(one.outcome.strategy, one.outcome.seed): one for one in recorded}
@@ -186,7 +186,7 @@ def _without_a_snapshot(found: FoundSnapshots) -> str:
 
 def _of_another_version(found: FoundSnapshots) -> str:
     return (
-        f"begun by a version of tunefleet whose modules had other names ({found.folder}/snapshots/{found.newest} needs "
+        f"begun by a version of tunefleet whose code had other names ({found.folder}/snapshots/{found.newest} needs "
         f"{', '.join(found.missing)}), so this version cannot go on with it, not with --force either. Go on with the "
         "version that began it, or begin anew with `tunefleet run --fresh`, which removes what is there. Until then "
         "all that is recorded stays readable: `tunefleet compare`, `report`, `results`, `export`"

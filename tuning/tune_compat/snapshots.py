@@ -25,7 +25,7 @@ from typing import NamedTuple
 from cluster.storage import StorageError
 from trainables.checkpoints.storage import Storage
 from trainables.machine import clock
-from tuning.tune_compat.named_modules import missing_modules
+from tuning.tune_compat.pickled_names import missing_names
 
 FOLDER, NAME = "snapshots", "snapshot-"
 KEPT = 2  # sealed snapshots that stay; what they name of checkpoints stays, too
@@ -79,7 +79,7 @@ class FoundSnapshots:
         positions: the number of recorded events that it knows, by the id of each trial in it.
         damaged: for each newer snapshot, its path and what is wrong with it.
         begun: True if Tune has written files of its own, so that the study has begun.
-        missing: the modules of tunefleet that the newest names and that are not here: another version has made it.
+        missing: what the newest needs of tunefleet and is not here: another version has made it; see `missing_names`.
     """
 
     folder: str = ""
@@ -106,7 +106,7 @@ def find_snapshots(storage: Storage, study: str) -> FoundSnapshots:
             damaged.append(f"{storage.scheme}{path} is damaged ({error})")
             continue
         shown, name = f"{storage.scheme}{study}", posixpath.basename(path)
-        missing = missing_modules(found.files)
+        missing = missing_names(found.files)
         return FoundSnapshots(shown, name, found.taken, found.positions, tuple(damaged), begun, missing)
     return FoundSnapshots(f"{storage.scheme}{study}", damaged=tuple(damaged), begun=begun)
 

@@ -1,4 +1,4 @@
-"""Which modules of ours a snapshot names that are not here, told from its bytes."""
+"""Which names of ours a snapshot needs that are not here, told from its bytes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import pytest
 from ray import cloudpickle
 from ray.tune.utils.serialization import TuneFunctionEncoder
 
+from tuning import outcome
 from tuning.outcome import Exploit
-from tuning.tune_compat.named_modules import missing_modules
+from tuning.space import Space
+from tuning.tune_compat.pickled_names import missing_names
 
 pytestmark = pytest.mark.unit
 
@@ -38,20 +40,29 @@ def test_a_pickle_shows_the_modules_of_its_classes_and_functions(protocol: int) 
     with things_of_another_version() as (draw, folder):
         texts = ("tuning.gone.place", "tuning.never.there")
         content = [pickle.dumps(one, protocol) for one in ([texts, draw, draw, folder], [Exploit, folder])]
-    assert [missing_modules({"searcher": one}) for one in content] == [(GONE[1],)] * 2
+    assert [missing_names({"searcher": one}) for one in content] == [(GONE[1],)] * 2
 
 
 def test_pickles_within_json_are_read_as_tune_writes_them() -> None:
     with things_of_another_version() as (draw, folder):
         trial = json.dumps({"folder": folder, "draw": draw}, cls=TuneFunctionEncoder)
-    assert missing_modules({"experiment_state": json.dumps({"trial_data": [[trial, "{}"]]}).encode()}) == (GONE[1],)
+    assert missing_names({"experiment_state": json.dumps({"trial_data": [[trial, "{}"]]}).encode()}) == (GONE[1],)
 
 
-@pytest.mark.parametrize("whole", [Exploit, [Exploit, missing_modules], {"tuning.gone.place": "tuning/gone/place.py"}])
+def test_a_name_that_its_module_no_longer_has_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(outcome, "Gone", type("Gone", (), {"__module__": "tuning.outcome"}), raising=False)
+        content = pickle.dumps([outcome.Gone, Exploit])  # type: ignore[attr-defined]
+    assert missing_names({"searcher": content}) == ("tuning.outcome.Gone",)
+
+
+@pytest.mark.parametrize(
+    "whole", [Exploit, [Exploit, missing_names, Space.sample], {"tuning.gone.place": "tuning/gone/place.py"}]
+)
 def test_what_is_here_or_is_text_alone_is_not_missing(whole: Any) -> None:
-    assert missing_modules({"searcher": cloudpickle.dumps(whole)}) == ()
+    assert missing_names({"searcher": cloudpickle.dumps(whole)}) == ()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80", b"\x80\x04\x95", b'{"id": "80049501"}', b"{}\n" * 50])
 def test_what_is_no_pickle_names_nothing(content: bytes) -> None:
-    assert missing_modules({"any": content}) == ()
+    assert missing_names({"any": content}) == ()
