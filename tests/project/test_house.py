@@ -29,8 +29,6 @@ COMPAT = ("cluster/ray_compat", "tuning/tune_compat")
 PRIVATE = ("ray.tune.execution", "ray.core.generated", "ray.tune.experimental", "ray.experimental.internal_kv")
 # Runs as a file, by path, in an interpreter that has none of ours: it says so in its first lines.
 BY_PATH = "cluster/workers/forking/program.py"
-# Reads the id off the handle of an actor, and is to end with the confirmations that run in a study.
-SIDE_BY_SIDE = "tuning/selection/side_by_side.py"
 # Private names that others than Ray define, too, by whom they are meant where this product uses them.
 OF_OTHERS = {
     "_trial_id": "optuna.trial.FrozenTrial",
@@ -259,7 +257,6 @@ def test_private_parts_of_ray_are_used_in_the_compat_folders_alone() -> None:
         if not inside(path, *COMPAT) and (found := private_of_ray(path))
     }
     assert set(wrong.pop(BY_PATH)) == {"ray._private.utils.update_envs", "ray.actor.ActorClassID is set"}
-    wrong.pop(SIDE_BY_SIDE, None)
     assert not wrong
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from trainables.reporting import Report
 from trainables.spec import Objective
-from tuning.outcome import Exploit
+from tuning.outcome import Confirmation, Exploit, Stretch
 from tuning.space import Space
 from tuning.store.study_store import StudyStore, StudyWriter
 
@@ -43,3 +43,10 @@ def make_report(epoch: float, accuracy: float, rate: float = 0.1, *, seconds: fl
 def make_exploit(epoch: float, donor: str = "b") -> Exploit:
     """Returns an exploit as a scheduler reports it, without knowing what is recorded of the two trials."""
     return Exploit(epoch, donor, {"learning_rate": 0.1}, {"learning_rate": 0.4}, 5.0, reports=99, donor_reports=99)
+
+
+def make_confirmation(seed: int, **changed: Any) -> Confirmation:
+    """Returns one training of a configuration with that seed, without a test score."""
+    schedule = (Stretch(0.0, 1.0, {"learning_rate": 0.1}), Stretch(1.0, 2.0, {"learning_rate": 0.4}))
+    scores: dict[str, Any] = {"validation": {"accuracy": 0.5, "f1": float("nan")}, **changed}
+    return Confirmation(2, "a", 2.0, schedule, 0.625, seed, 12.5, 7.0, **scores)

@@ -17,6 +17,7 @@ Whatever of this is missing in another release makes `mock.patch` raise when the
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,6 +117,8 @@ def replaced_ray(stand_in: RayStandIn, session: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for target, value in (_public_names(stand_in) | _private_names(stand_in, session)).items():
             stack.enter_context(mock.patch(target, value))
+        groups = importlib.import_module("ray.util.placement_group")  # a function of that name hides it in `ray.util`
+        stack.enter_context(mock.patch.object(groups, "placement_group_table", dict))  # there are none
         yield
 
 
