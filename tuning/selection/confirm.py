@@ -202,7 +202,7 @@ def _confirming(
 
 
 def _result(job: JobResult[Any]) -> Trained:
-    """Return the result of a training. One whose process has died again and again has failed, too.
+    """Return the result of a training. One whose process has died a second time has failed, too.
 
     Raises:
         OSError, InputError, JobLost: not the configuration's fault.
@@ -220,7 +220,8 @@ def train_candidate(
     """Train along the schedule, score on validation, keep the weights; called on a worker.
 
     Raises:
-        OSError, InputError, WorkerDied: not the configuration's fault.
+        OSError, InputError: not the configuration's fault.
+        WorkerDied: one of several processes has died, which may be chance: it starts once more.
     """
     begun = clock.monotonic()
     assert spec.objective is not None

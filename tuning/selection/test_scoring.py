@@ -58,7 +58,7 @@ def score_searched(
 
     Raises:
         StoreError: the study store cannot be read or written.
-        Exception: what loading or evaluating a checkpoint raised; RayError: its process died, again and again.
+        Exception: what loading or evaluating a checkpoint raised; RayError: its process died a second time.
         JobLost: an evaluation has lost node after node; a resume begins it again.
         Interrupted: stopped before all had ended.
     """

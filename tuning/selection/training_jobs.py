@@ -58,7 +58,7 @@ class JobResult(Generic[K]):
 
         Raises:
             JobLost: it has not failed; a resume begins it again.
-            RayError, WorkerDied: its process has died, again and again; or one of those that compute it together.
+            RayError, WorkerDied: its process has died a second time; or one of those that compute it together.
             Exception: what the function raised.
         """
         if self.error is not None:

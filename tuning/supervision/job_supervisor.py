@@ -1,8 +1,9 @@
 """Decides what happens to jobs while they run: trainings and evaluations after a search.
 
 They are supervised as trials are, with two differences. A job whose process dies starts once more, whatever the reason
-was: there is no searcher that could do without it, and `max_failures` is for what a search proposes. A job that has
-lost its node again and again is no failure: a resume begins it again.
+was: `max_failures` is for what a search proposes. A second death is the job's error: a confirmation is then recorded as
+failed, and the others go on; an evaluation on test ends the run. A job that has lost node after node has not failed: a
+resume begins it again.
 """
 
 from __future__ import annotations
@@ -116,8 +117,8 @@ class RetryOnce:
         self._title_of = title_of
         self._again: set[str] = set()
 
-    def allow_after_hang(self, trial: Trial) -> bool:
-        """Counts a hang of `trial`; call it before the failure is recorded.
+    def allow_restart(self, trial: Trial) -> bool:
+        """Counts a hang or a death of `trial`; call it before the failure is recorded.
 
         Returns:
             True if the job will start again.
@@ -130,7 +131,7 @@ class RetryOnce:
     @contextlib.contextmanager
     def applied(self, trial: Trial, error: Exception) -> Iterator[None]:
         """A block in which Tune decides by `trial.max_failures`, raised by one if `error` is a first death."""
-        if _process_died(error) and self.allow_after_hang(trial):
+        if _process_died(error) and self.allow_restart(trial):
             logger.warning("%s: %s; it is started once more", self._title_of(trial), TrialFailure.of(error).line)
         yield
 

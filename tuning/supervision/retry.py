@@ -28,7 +28,7 @@ class Retries(Protocol):
     def no_more(self) -> str:
         """Says why a trial that hung does not start again."""
 
-    def allow_after_hang(self, trial: Trial) -> bool:
+    def allow_restart(self, trial: Trial) -> bool:
         """Counts a hang of `trial`; call it before the failure is recorded.
 
         Returns:
@@ -48,7 +48,7 @@ class RetryPolicy:
         self._out_of_memory: set[str] = set()
         self._hung: set[str] = set()
 
-    def allow_after_hang(self, trial: Trial) -> bool:
+    def allow_restart(self, trial: Trial) -> bool:
         """Counts a hang of `trial`; call it before the failure is recorded.
 
         Returns:

@@ -6,7 +6,8 @@ controller.
 - When the budget is spent, every trial ends where it is: what it has not reported is lost, what it has reported is
   there, with its checkpoint, which is waited for. Processes in the middle of an epoch are killed: what they still
   computed would cost, and nobody would read it. Tune's own ways would not do: a `Stopper` ends trials without calling
-  callbacks, and loses a checkpoint that is being written; `stop_trial` passes results to searchers that there are not.
+  callbacks, and loses a checkpoint that is being written; `stop_trial` would pass the searcher a last result, and a
+  trial that is cut off has none.
 - A trial whose node is lost goes on elsewhere from its newest checkpoint, and that is not its own failure:
   `max_failures` is for what trials do. Ray reports the node only if a cloud takes it back with notice. A process that
   ends without an error is therefore looked into first (`actor_failures`): its node's death may be known only after
@@ -64,7 +65,7 @@ class Record(Protocol):
         """How many events of each trial are recorded."""
 
     def reach_limit(self) -> None:
-        """Called before the trials are ended for the budget, with each step until the last has ended."""
+        """Called before the trials are ended for the budget, and again at each step until all have ended."""
 
     @property
     def stopping(self) -> bool:
@@ -72,7 +73,7 @@ class Record(Protocol):
 
 
 class NodesLost(RayActorError):  # type: ignore[misc]
-    """A trial has lost one node after the other. Whether it is what brings them down, nobody knows."""
+    """A trial has lost one node after the other, and may be the cause."""
 
 
 class StudySupervisor:
@@ -98,13 +99,15 @@ class StudySupervisor:
     ) -> None:
         self._record, self._on_loss, self._check = record, on_loss, check
         self._followed, self._held = clock.monotonic(), 0
-        self._ended: list[tuple[Trial, ActorFailure]] = []
-        self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
-        self._settled: set[str] = set()  # actors that have ended, and whose trials know it
+        # An actor hangs and is killed (`_hung`), or ends by itself. Its end is diagnosed (`_undiagnosed`); then its
+        # trial starts again or fails (`_settled`). One that hung on the driver's own node needs no diagnosis.
+        self._hung: dict[str, watchdog.HungActor] = {}  # by actor
+        self._undiagnosed: list[tuple[Trial, ActorFailure]] = []
+        self._settled: set[str] = set()  # actors
+        self._losses: Counter[tuple[str, int]] = Counter()  # of nodes, by trial and number of its reports
         self._retries: Retries = RetryPolicy() if retries is None else retries
-        self._full: Exception | None = None  # a trial could not write to the storage
+        self._disk_full_error: Exception | None = None  # a trial could not write to the storage
         self._watch = None if heartbeat is None else watchdog.Watchdog(heartbeat.seconds)
-        self._hung: dict[str, watchdog.HungActor] = {}  # by actor: killed for it
         self._snapshot_time = DriverTime(SNAPSHOT_SHARE, SNAPSHOT_BURST)
 
     def begin_step(self, controller: Controller) -> None:
@@ -123,12 +126,12 @@ class StudySupervisor:
         Raises:
             StorageError: the disk of the storage is full.
         """
-        if self._full is not None:
-            raise self._full
-        ended, self._ended = self._ended, []
-        for trial, one in ended:
-            if (diagnosis := one.diagnose()) is None:
-                self._ended.append((trial, one))
+        if self._disk_full_error is not None:
+            raise self._disk_full_error
+        undiagnosed, self._undiagnosed = self._undiagnosed, []
+        for trial, failure in undiagnosed:
+            if (diagnosis := failure.diagnose()) is None:
+                self._undiagnosed.append((trial, failure))
             else:
                 self._settle(controller, trial, diagnosis)
         if self._watch is not None and self._watch.due(clock.monotonic()):
@@ -170,23 +173,23 @@ class StudySupervisor:
         return str(trial.trial_id)
 
     def handle_failure(self, controller: Controller, trial: Trial, error: Exception) -> None:
-        """Decides on a call that has ended with `error`; a process that died without one is looked into first."""
+        """Decides on a call that has ended with `error`; a process that died without one is diagnosed into first."""
         if isinstance(error, RayActorError) and error.actor_id in self._settled:
             return  # handled before; the trial may be somewhere else by now
-        self._full = self._full or full_disk_error(error, controller.storage_folder)
-        if self._full is not None:
+        self._disk_full_error = self._disk_full_error or full_disk_error(error, controller.storage_folder)
+        if self._disk_full_error is not None:
             return  # the study ends with this step; a trial that is recorded as failed would not go on
-        one = self._hung.get(str(error.actor_id)) if isinstance(error, RayActorError) else None
+        hung = self._hung.get(str(error.actor_id)) if isinstance(error, RayActorError) else None
         controller.cancel_reset(trial)
-        if any(ended is trial for ended, _ in self._ended):
+        if any(other is trial for other, _ in self._undiagnosed):
             return
-        if one is not None and one.here:
-            self._settled.add(one.actor)
-            self._restart_hung(controller, trial, one)
+        if hung is not None and hung.on_driver_node:
+            self._settled.add(hung.actor)
+            self._restart_hung(controller, trial, hung)
         elif isinstance(error, RayActorError) and not error.actor_init_failed:
-            self._ended.append((trial, ActorFailure(self.title_of(trial), error, killed=one is not None)))
-        elif one is not None:
-            self._restart_hung(controller, trial, one)
+            self._undiagnosed.append((trial, ActorFailure(self.title_of(trial), error, killed=hung is not None)))
+        elif hung is not None:
+            self._restart_hung(controller, trial, hung)
         else:
             controller.fail_trial(trial, error)
 
@@ -194,12 +197,12 @@ class StudySupervisor:
         """Kill processes without progress. Their ends arrive at `handle_failure`."""
         actors = controller.processes()
         beats = heartbeats.beats_of(actors.keys() - self._hung.keys())
-        for one in watch.find_hung(clock.monotonic(), beats):
-            if actor_alive(one.actor):
-                newest = list(beats[one.actor].values())
-                self._hung[one.actor] = one._replace(here=watchdog.all_on_this_node(newest))
+        for hung in watch.find_hung(clock.monotonic(), beats):
+            if actor_alive(hung.actor):
+                newest = list(beats[hung.actor].values())
+                self._hung[hung.actor] = hung._replace(on_driver_node=watchdog.all_on_this_node(newest))
                 if not watchdog.kill_processes(newest):
-                    controller.kill_process(actors[one.actor])
+                    controller.kill_process(actors[hung.actor])
 
     def _ends_by_itself(self, controller: Controller) -> bool:
         """True if nothing is to come but the last checkpoints of trials that have ended."""
@@ -210,7 +213,7 @@ class StudySupervisor:
 
     def _saves(self, trial: Trial) -> bool:
         """True if a checkpoint of the trial is on its way to the storage from a process that has not ended."""
-        return bool(trial.is_saving) and all(ended is not trial for ended, _ in self._ended)
+        return bool(trial.is_saving) and all(other is not trial for other, _ in self._undiagnosed)
 
     def _end_study(self, controller: Controller) -> None:
         self._record.reach_limit()
@@ -220,7 +223,7 @@ class StudySupervisor:
                 controller.end_when_saved(trial)
             else:
                 controller.end_trial(trial)
-        self._ended.clear()
+        self._undiagnosed.clear()
         controller.kill_stopping()
 
     def _settle(self, controller: Controller, trial: Trial, diagnosis: Diagnosis) -> None:
@@ -229,8 +232,8 @@ class StudySupervisor:
         result = trial.last_result or {}
         reports = int(result.get("training_iteration", 0))
         self._losses[trial.trial_id, reports] += lost
-        if not lost and (one := self._hung.pop(str(error.actor_id), None)) is not None:
-            self._restart_hung(controller, trial, one)
+        if not lost and (hung := self._hung.pop(str(error.actor_id), None)) is not None:
+            self._restart_hung(controller, trial, hung)
             return
         if lost and self._losses[trial.trial_id, reports] > IN_A_ROW:
             reason = f"lost {IN_A_ROW + 1} nodes in a row, at last {address}: too large for a node?"
@@ -244,12 +247,12 @@ class StudySupervisor:
         self._on_loss(NodeLoss(trial.trial_id, address, float(result.get("epoch", 0.0)), epoch, clock.time()))
         controller.restart_trial(trial, error)
 
-    def _restart_hung(self, controller: Controller, trial: Trial, one: watchdog.HungActor) -> None:
-        """Count it as the trial's own failure, also while it was being restored: the checkpoint is not to blame."""
+    def _restart_hung(self, controller: Controller, trial: Trial, hung: watchdog.HungActor) -> None:
+        """Count it as the trial's own failure. Tune would count one during a restore apart, and drop the checkpoint."""
         forget_restore(trial)
-        again = self._retries.allow_after_hang(trial)
+        again = self._retries.allow_restart(trial)
         outcome = f"restarted from epoch {_saved_epoch(trial):g}" if again else self._retries.no_more
-        reason = f"{one.describe(float((trial.last_result or {}).get('epoch', 0.0)))}; {outcome}"
+        reason = f"{hung.describe(float((trial.last_result or {}).get('epoch', 0.0)))}; {outcome}"
         logger.warning("%s: %s", self.title_of(trial), reason)
         controller.fail_trial(trial, watchdog.NoProgress(error_msg=reason))
 

@@ -38,7 +38,7 @@ class HungActor(NamedTuple):
     seconds: float  # without progress
     beat: Beat | None  # the last of the process that hangs; None: it has sent none
     begun: bool = False  # its trial has made a step in it
-    here: bool = False  # its processes are on the driver's node, which is not lost
+    on_driver_node: bool = False  # its processes are there; that node is not lost
 
     def describe(self, reported: float = 0.0) -> str:
         """One line for messages.

@@ -97,7 +97,8 @@ class Once:
 
 
 def lose(node: RayNode, how: Callable[[], None]) -> None:
-    wait_until(f"no trial runs on {node.name}", lambda: node.trials() > 0)
+    """Acts while a trial trains there: a process that only starts, or waits, is no trial's that could be lost."""
+    wait_until(f"no trial trains on {node.name}", lambda: node.computes("ray::Slot.train") > 0)
     how()
 
 
