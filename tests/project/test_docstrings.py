@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.support.sources import nodes_of
 
 pytestmark = pytest.mark.unit
 
@@ -42,12 +44,12 @@ class Documented(NamedTuple):
 def documented(*folders: str) -> Iterator[Documented]:
     """Yields all that has a docstring below these folders, apart from tests, whose names say it."""
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
-        yield from in_source(path.read_text(), path.relative_to(ROOT).as_posix())
+        yield from among(nodes_of(path), path.relative_to(ROOT).as_posix())
 
 
-def in_source(source: str, place: str) -> Iterator[Documented]:
-    """Yields all that has a docstring in a source."""
-    for node in ast.walk(ast.parse(source)):
+def among(nodes: Iterable[ast.AST], place: str) -> Iterator[Documented]:
+    """Yields all that has a docstring among the nodes of a source."""
+    for node in nodes:
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         name = getattr(node, "name", "")
@@ -90,11 +92,11 @@ def test_a_function_for_tests_begins_with_what_it_does() -> None:
     ],
 )
 def test_fragments_are_found(text: str, fault: str) -> None:
-    (one,) = in_source(f'"""{text}"""', "here.py")
+    (one,) = among(ast.walk(ast.parse(f'"""{text}"""')), "here.py")
     assert [found for found in faults_of(one) if found.startswith(fault)]
 
 
 def test_whole_sentences_pass() -> None:
     for text in ("Returns the rest.", "`read_plan` decides.", "Oftener than once.", "20 steps:\n\n    more"):
-        (one,) = in_source(f'"""{text}"""', "here.py")
+        (one,) = among(ast.walk(ast.parse(f'"""{text}"""')), "here.py")
         assert faults_of(one) == []

@@ -15,11 +15,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import ray
 
 import tuning
+from tests.support.sources import nodes_of
 
 pytestmark = pytest.mark.unit
 
@@ -45,31 +47,28 @@ def sources() -> Iterator[Path]:
         yield from sorted(path for path in (ROOT / package).rglob("*.py") if "examples" not in path.parts)
 
 
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
 def module_of(path: Path) -> str:
     dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     return dotted.removesuffix(".__init__")
 
 
-def modules() -> dict[str, Path]:
-    return {module_of(path): path for path in sources()}
+@cache
+def modules() -> Mapping[str, Path]:
+    return MappingProxyType({module_of(path): path for path in sources()})
 
 
-def imported(path: Path, known: Mapping[str, Path]) -> set[str]:
+@cache
+def imported(path: Path) -> frozenset[str]:
     """The modules of the product that a file imports, wherever in it: lazily and for types alone, too."""
-    found = set()
-    for node in ast.walk(tree(path)):
+    found, known = set(), modules()
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             for alias in node.names:
                 submodule = f"{node.module}.{alias.name}"
                 found.add(submodule if submodule in known else node.module)
-    return found & known.keys()
+    return frozenset(found & known.keys())
 
 
 def children_of(folder: str, known: Mapping[str, Path]) -> dict[str, str]:
@@ -91,7 +90,7 @@ def test_the_children_of_a_folder_import_each_other_in_no_circle(folder: str) ->
     child = children_of(folder, known)
     arrows: dict[str, dict[str, str]] = defaultdict(dict)  # by child, what it imports and where
     for module, own in child.items():
-        for other in imported(known[module], known):
+        for other in imported(known[module]):
             if other in child and child[other] != own:
                 arrows[own][child[other]] = f"{module} imports {other}"
     try:
@@ -106,7 +105,7 @@ def test_the_three_packages_import_each_other_in_no_circle() -> None:
     known, arrows = modules(), defaultdict[str, set[str]](set)
     for module, path in known.items():
         own = module.partition(".")[0]
-        arrows[own] |= {other.partition(".")[0] for other in imported(path, known)} - {own}
+        arrows[own] |= {other.partition(".")[0] for other in imported(path)} - {own}
     graphlib.TopologicalSorter(arrows).prepare()
 
 
@@ -116,10 +115,10 @@ def inside(path: Path, *places: str) -> bool:
 
 def private_of_ray(path: Path) -> list[str]:
     """What a file takes, names or changes of Ray's private parts, as far as its text shows."""
-    module, bound = tree(path), names_from_ray(path)
-    inherited = {node: private_names_of(bases) for node, bases in subclasses_of_ray(module, bound)}
+    bound = names_from_ray(path)
+    inherited = {node: private_names_of(bases) for node, bases in subclasses_of_ray(path, bound)}
     found = []
-    for node in ast.walk(module):
+    for node in nodes_of(path):
         found += [name for name in dotted_names(node, bound) if name.partition(".")[0] == "ray" and is_private(name)]
         found += replaced_by(node, bound)
         if (name := private_name(node)) is not None and name not in defined_here():
@@ -140,7 +139,7 @@ def is_private_name(name: str) -> bool:
 def names_from_ray(path: Path) -> dict[str, str]:
     """The names that a file binds to something of Ray, wherever in it, with what they stand for."""
     found = {}
-    for node in ast.walk(tree(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]
@@ -164,9 +163,24 @@ def dotted_names(node: ast.AST, bound: Mapping[str, str]) -> list[str]:
 
 
 def reached(node: ast.AST, bound: Mapping[str, str]) -> str:
-    """An expression of names and dots, from Ray's module on if its first name was imported from there."""
+    """An expression of names and dots, from Ray's module on if its first name was imported from there; empty if it
+    begins with another name than those of Ray."""
+    if (name := first_name(node)) != "ray" and name not in bound:
+        return ""  # as most are, and to write an expression out is slow
     first, dot, rest = ast.unparse(node).partition(".")
     return f"{bound.get(first, first)}{dot}{rest}"
+
+
+def first_name(node: ast.AST) -> str | None:
+    """The name that an expression of dots, calls and subscripts begins with."""
+    while isinstance(node, ast.Attribute | ast.Call | ast.Subscript):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def last_name(node: ast.AST) -> str:
+    """The name that an expression of dots ends with; empty if it ends with something else."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def replaced_by(node: ast.AST, bound: Mapping[str, str]) -> list[str]:
@@ -175,8 +189,8 @@ def replaced_by(node: ast.AST, bound: Mapping[str, str]) -> list[str]:
         dotted = reached(node, bound)
         return [f"{dotted} is set"] if dotted.partition(".")[0] == "ray" and "(" not in dotted else []
     if isinstance(node, ast.Call) and len(node.args) > 1:
-        called, owner = ast.unparse(node.func), reached(node.args[0], bound)
-        if called.endswith(("setattr", "delattr", "patch.object")) and owner.partition(".")[0] == "ray":
+        owner, setters = reached(node.args[0], bound), ("setattr", "delattr", "patch.object")
+        if owner.partition(".")[0] == "ray" and ast.unparse(node.func).endswith(setters):
             return [f"{owner}.{ast.unparse(node.args[1]).strip(chr(39))} is set"]
     return []
 
@@ -186,7 +200,7 @@ def private_name(node: ast.AST) -> str | None:
     name = None
     if isinstance(node, ast.Attribute):
         name = node.attr
-    elif isinstance(node, ast.Call) and len(node.args) > 1 and ast.unparse(node.func).endswith(("attr", "object")):
+    elif isinstance(node, ast.Call) and len(node.args) > 1 and last_name(node.func).endswith(("attr", "object")):
         named = node.args[1]
         name = named.value if isinstance(named, ast.Constant) and isinstance(named.value, str) else None
     return name if name is not None and is_private_name(name) else None
@@ -198,13 +212,13 @@ def defined_here() -> frozenset[str]:
     found = set()
     for path in sources():
         compat = inside(path, *COMPAT)
-        for node in ast.walk(tree(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 found.add(node.name)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 found.add(node.id)
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and not compat:
-                found |= {node.attr} if ast.unparse(node.value) in ("self", "cls") else set()
+                found |= {node.attr} if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls") else set()
     return frozenset(found)
 
 
@@ -219,9 +233,9 @@ def defined_by_ray() -> frozenset[str]:
     return frozenset(found - OF_OTHERS.keys())
 
 
-def subclasses_of_ray(module: ast.Module, bound: Mapping[str, str]) -> Iterator[tuple[ast.ClassDef, list[type]]]:
+def subclasses_of_ray(path: Path, bound: Mapping[str, str]) -> Iterator[tuple[ast.ClassDef, list[type]]]:
     """The classes in a file that derive from one of Ray's, with those."""
-    for node in ast.walk(module):
+    for node in nodes_of(path):
         if isinstance(node, ast.ClassDef):
             bases = [reached(base, bound) for base in node.bases]
             found = [pydoc.locate(base) for base in bases if base.partition(".")[0] == "ray"]
@@ -296,15 +310,15 @@ def test_nobody_outside_the_strategies_looks_for_a_particular_strategy_or_schedu
         node.name
         for path in sorted((ROOT / STRATEGIES).rglob("*.py"))
         if path != ROOT / STRATEGIES / "__init__.py"
-        for node in tree(path).body
+        for node in nodes_of(path)
         if isinstance(node, ast.ClassDef)
     }
     assert {"Pbt", "Grid", "PopulationScheduler", "ASHA"} <= particular
     kinds = {path.stem for path in (ROOT / STRATEGIES).glob("[a-z]*.py")}
     wrong = []
     for path in (path for path in sources() if not inside(path, STRATEGIES)):
-        own = {node.name for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef)}
-        for node in ast.walk(tree(path)):
+        own = {node.name for node in nodes_of(path) if isinstance(node, ast.ClassDef)}
+        for node in nodes_of(path):
             asked = names_asked_for(node) & (particular - own)
             taken = strategy_modules(node, kinds)
             if asked or taken:
@@ -314,7 +328,7 @@ def test_nobody_outside_the_strategies_looks_for_a_particular_strategy_or_schedu
 
 def names_asked_for(node: ast.AST) -> set[str]:
     """The names in the second argument of `isinstance` or `issubclass`."""
-    if not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass")):
+    if not (isinstance(node, ast.Call) and last_name(node.func) in ("isinstance", "issubclass")):
         return set()
     return {part.id for part in ast.walk(node.args[1]) if isinstance(part, ast.Name)}
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sources import nodes_of
+
 pytestmark = pytest.mark.unit
 
 TESTS = Path(__file__).parents[1]
@@ -40,9 +42,7 @@ def test_the_tests_that_the_table_names_are_there() -> None:
             place = TESTS / path
             found = place.is_dir() and any(place.rglob("test_*.py"))
             if place.is_file():
-                names = {
-                    node.name for node in ast.walk(ast.parse(place.read_text())) if isinstance(node, ast.FunctionDef)
-                }
+                names = {node.name for node in nodes_of(place) if isinstance(node, ast.FunctionDef)}
                 found = not test or test in names
             if not found:
                 missing.append(f"{promise}: {one}")
