@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from trainables.models.families import WITHOUT_VOCABULARY, is_tokenizer_class, text_config_of
-from trainables.models.weight_files import FETCH_AGAIN, FETCH_POINTER, POINTER, ModelError, read_model_json
+from trainables.models.weight_files import (
+    FETCH_AGAIN,
+    FETCH_POINTER,
+    LONGEST_JSON,
+    POINTER,
+    ModelError,
+    read_model_json,
+)
 from trainables.spec import FineTuneSpec
 
 FAST = "tokenizer.json"
@@ -62,7 +71,7 @@ def vocabulary_error(name: str, ids: Mapping[str, int], plain: set[str], rows: o
     if not isinstance(rows, int) or rows <= 0:
         return None
     step = "put the tokenizer there that the model was trained with, or save both anew with save_pretrained"
-    if beyond := sorted((ids[token], token) for token in plain if ids[token] >= rows):
+    if max(ids.values(), default=0) >= rows and (beyond := sorted((ids[t], t) for t in plain if ids[t] >= rows)):
         rule = f"{len(beyond)} of its tokenizer's tokens, such as {beyond[0][1]!r} with id {beyond[0][0]}, have no row"
         return ModelError("model", name, f"{rule} in the model's embedding of {rows} (vocab_size)", step)
     if len(ids) < rows * SMALLEST_SHARE:
@@ -100,20 +109,36 @@ def _file_errors(name: str, folder: Path) -> Iterator[ModelError]:
 def _fast_errors(spec: FineTuneSpec, path: Path, config: Mapping[str, Any]) -> Iterator[ModelError]:
     if path.stat().st_size == 0 or path.open("rb").read(len(POINTER)) == POINTER:
         return  # reported by `_file_errors`
+    rows = text_config_of(config).get("vocab_size")
     try:
-        content = read_model_json(path)
+        digest = hashlib.sha256(path.read_bytes()).digest() if path.stat().st_size <= LONGEST_JSON else b""
+        _check_fast(spec.model, path, rows if isinstance(rows, int) else None, digest)
     except ModelError as error:
         yield error
-        return
+
+
+@functools.lru_cache(maxsize=16)  # what is refused is raised, and so not remembered
+def _check_fast(name: str, path: Path, rows: int | None, digest: bytes) -> None:
+    """Checks a tokenizer.json, once for each content in a process: a large one takes half a second, and notebooks,
+    services and tests read the same model's spec again and again.
+
+    Args:
+        name: the model's name, as the user gave it.
+        rows: of the model's token embedding; None if it is not known.
+        digest: of the file's content.
+
+    Raises:
+        ModelError: it cannot be the model's.
+    """
+    content = read_model_json(path)
     try:
         ids, special = _tokens(content)
-    except (AttributeError, KeyError, TypeError, IndexError, ValueError):
-        yield ModelError("model", str(path), "is JSON, but not of a tokenizer", FETCH_AGAIN)
-        return
+    except (AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
+        raise ModelError("model", str(path), "is JSON, but not of a tokenizer", FETCH_AGAIN) from error
     if not ids:
-        yield ModelError("model", str(path), "has no vocabulary", FETCH_AGAIN)
-    elif wrong := vocabulary_error(spec.model, ids, ids.keys() - special, text_config_of(config).get("vocab_size")):
-        yield wrong
+        raise ModelError("model", str(path), "has no vocabulary", FETCH_AGAIN)
+    if wrong := vocabulary_error(name, ids, ids.keys() - special, rows):
+        raise wrong
 
 
 def _tokens(content: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
@@ -129,6 +154,6 @@ def _tokens(content: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
     plain = dict(vocabulary) if isinstance(vocabulary, dict) else {p[0]: i for i, p in enumerate(vocabulary)}
     added = {token["content"]: token for token in content.get("added_tokens") or ()}
     ids = plain | {name: token["id"] for name, token in added.items()}
-    if not all(isinstance(name, str) and isinstance(number, int) for name, number in ids.items()):
+    if {*map(type, ids)} != {str} or {*map(type, ids.values())} != {int}:
         raise TypeError("a token is a text, and its id a number")
     return ids, {name for name, token in added.items() if token.get("special")}

@@ -7,6 +7,7 @@ of each tensor), the tensors. See https://huggingface.co/docs/safetensors.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ def read_model_json(path: Path) -> dict[str, Any]:
         ModelError: the file is truncated, a Git LFS pointer, longer than any such file, or no JSON object.
     """
     with path.open("rb") as file:
-        raw = file.read(LONGEST_JSON + 1)
-    if len(raw) > LONGEST_JSON:
+        stated = os.fstat(file.fileno()).st_size
+        raw = file.read(LONGEST_JSON + 1) if stated <= LONGEST_JSON else b""
+    if max(stated, len(raw)) > LONGEST_JSON:
         raise ModelError("model", str(path), f"is longer than {LONGEST_JSON:,} bytes, which none is", FETCH_AGAIN)
     if raw.startswith(POINTER):
         raise ModelError("model", str(path), FETCH_POINTER, FETCH_AGAIN)

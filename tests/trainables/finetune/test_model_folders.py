@@ -254,6 +254,22 @@ def test_a_file_of_json_that_is_no_tokenizer_is_named(content: str, folder: Path
     assert "tokenizer.json" in told(folder)
 
 
+def test_a_tokenizer_is_checked_again_as_soon_as_its_file_is_another_one(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    sound, kept = file.read_text(), file.stat()
+    content = json.loads(sound)
+    vocabulary = content["model"]["vocab"]
+    last = max(vocabulary, key=vocabulary.get)
+    wrong = sound.replace(f'"{last}": {vocabulary[last]}', f'"{last}": {"9" * len(str(vocabulary[last]))}')
+    for _ in range(2):
+        assert check_model(spec(folder)) == []
+        file.write_text(wrong)
+        os.utime(file, ns=(kept.st_atime_ns, kept.st_mtime_ns))  # of the same length, and as old
+        assert file.stat().st_size == kept.st_size
+        assert "have no row in the model's embedding" in told(folder)
+        file.write_text(sound)
+
+
 def test_values_of_the_wrong_kind_are_told_or_passed_over_never_an_error_of_ours(folder: Path) -> None:
     wrong: list[Any] = [None, [], {}, -1, float("inf"), "x", True, [1], 2**70]
     for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
