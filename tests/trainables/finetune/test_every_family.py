@@ -48,9 +48,14 @@ def differ(one: torch.Tensor, other: torch.Tensor) -> bool:
     return not torch.allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", BUILT)
-def test_padding_changes_the_score_only_of_the_families_that_are_said_to_see_it(kind: str) -> None:
-    model = small_classifier(kind)
+@pytest.fixture(scope="module", params=BUILT)
+def built(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """Gives a family and its model, which its tests share: to build one of each takes most of their time."""
+    return request.param, small_classifier(request.param)
+
+
+def test_padding_changes_the_score_only_of_the_families_that_are_said_to_see_it(built: tuple[str, Any]) -> None:
+    kind, model = built
     front = kind in PADDED_IN_FRONT
     alone = logits(model, [SHORT], len(SHORT), front)
     assert differ(alone, logits(model, [SHORT], len(LONG), front)) is (kind in SEES_PADDING - BLOCKS)
@@ -66,9 +71,8 @@ def test_the_blocks_that_a_long_row_attends_to_are_drawn_by_its_padded_length(ki
     assert differ(logits(model, [row], 800), logits(model, [row], 1500))
 
 
-@pytest.mark.parametrize("kind", BUILT)
-def test_only_the_families_that_are_said_to_want_as_many_ends_of_text_in_each_row(kind: str) -> None:
-    model = small_classifier(kind)
+def test_only_the_families_that_are_said_to_want_as_many_ends_of_text_in_each_row(built: tuple[str, Any]) -> None:
+    kind, model = built
     rows = [[1, 10, 20, END, END], [1, 10, 20, 30, END]]
     if kind in READS_END_OF_TEXT:
         with pytest.raises(ValueError, match="same number of <eos> tokens"):
