@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import shutil
@@ -155,6 +156,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Test files without a test of the tier that is asked for are not imported."""
     is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
     return True if is_test and tiers.is_of_others(collection_path, str(config.option.markexpr)) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """What test files import stays to the end of the run: garbage collection waits until it is there, and then leaves
+    it out. Else each full collection walks a million objects of torch, transformers and Ray, and finds nothing. The
+    tests' own objects are collected after 50,000 new ones, not after 700."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(50_000)
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trainables.errors import InputError
 from trainables.finetune.arguments import padding_multiple
 from trainables.finetune.finetune import FineTuning
+from trainables.finetune.garbage import freeze_what_is_imported
 from trainables.finetune.segment_trainer import MASKED_SDPA, always_mask
 from trainables.spec import FineTuneSpec
 
@@ -110,6 +111,8 @@ def test_a_trial_that_is_over_is_gone(spec: FineTuneSpec) -> None:
 
 @pytest.mark.unit
 def test_what_is_imported_is_left_out_of_garbage_collection(spec: FineTuneSpec) -> None:
+    gc.unfreeze()  # the test run itself has left out what its files import
+    freeze_what_is_imported.cache_clear()
     FineTuning({}, spec)
     assert gc.get_freeze_count() > 100_000  # the Trainer collects at each `train()`; torch and transformers are in here
 
