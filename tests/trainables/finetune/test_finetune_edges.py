@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support.data_files import texts, two_columns
@@ -51,6 +51,7 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@settings(deadline=None)
 @given(parts=st.integers(1, 100), digits=st.integers(7, 17), epochs=st.integers(1, 20))
 def test_parts_of_an_epoch_add_up_to_whole_epochs(parts: int, digits: int, epochs: int) -> None:
     every, position, positions = float(f"{1 / parts:.{digits}g}"), 0.0, []

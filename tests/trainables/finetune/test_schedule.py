@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import get_scheduler
 
@@ -53,6 +53,7 @@ def test_the_rate_never_falls_below_zero_after_the_horizon() -> None:
     assert schedule.rate(112) == 0.0
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 300), min_size=1, max_size=300),
     seed=st.integers(0, 2**31),

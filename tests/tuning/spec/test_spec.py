@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.specs import GOOD
@@ -55,6 +55,7 @@ def test_scalars_are_read_by_the_core_schema_of_yaml_1_2(text: str, value: objec
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=5), SCALARS | st.lists(SCALARS, max_size=3), max_size=4))
 def test_what_is_written_is_read_back_with_the_same_types(raw: dict[str, Any]) -> None:
     assert repr(parse(dump(raw), "a file")) == repr(raw)
