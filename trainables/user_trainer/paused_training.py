@@ -39,8 +39,8 @@ class Evaluated(NamedTuple):
 
     metrics: dict[str, Any]  # of the last evaluation of a step, as `Trainer.evaluate` returned them
     trained: float  # epochs of rows seen
-    ended: bool  # `train()` has returned: at the horizon, or earlier because a callback stopped it
-    reached: bool  # the position of the evaluation was reached; False: a callback stopped the training before it
+    finished: bool  # `train()` has returned: at the horizon, or earlier because a callback stopped it
+    reached_target: bool  # the position of the evaluation was reached; False: a callback stopped the training before it
     loss: float  # sum of the losses of its steps over all processes; not finite if one of them was not
 
 
@@ -63,29 +63,30 @@ class PausedTraining:
         self.changed: set[str] = set()  # names whose values differ from those of the restored state
         self.begun = self.trained = 0.0  # epochs of rows seen: when this life began, and now
         self.running = False
-        self.ends = False  # no step follows: the horizon is reached, a callback stops it, or no pass is left
+        self.no_step_follows = False  # the horizon is reached, a callback stops it, or no pass is left
         self.metrics: dict[str, Any] = {}  # of the last evaluation of a step
         self.fresh: dict[str, Any] = {}  # see `optimizer_state.initial_values`
         self.passes = self.first_of_pass = 0  # passes over the rows before the current one, and the step at its start
         self.random_of_pass: dict[str, Any] | None = None  # generators at the beginning of the pass
         self.evaluated_at = -1  # optimizer step of the last evaluation
         self.scale_is_settled = self.replicas.size == 1
-        self.asking = TrialCallback(self)
+        self.callback = TrialCallback(self)
         self._kind = type(trainer)
         self._begun_with = reuse_check.fingerprints(trainer)
+        # A `call_model_init` of the user's own may do more than build the model, so that one is always called.
         self._built = built if self._kind.call_model_init is Trainer.call_model_init else None
         trainer.__class__ = _pausing(self._kind)
-        trainer.training = self
-        trainer.add_callback(self.asking)
+        trainer._tunefleet_training = self
+        trainer.add_callback(self.callback)
 
     def release(self) -> None:
         """Restores the Trainer's class and callbacks, and drops the references to it."""
         trainer = self.trainer
         reuse_check.mark_changed(trainer, self._begun_with)
         trainer.__class__ = self._kind
-        del trainer.training
-        trainer.remove_callback(self.asking)
-        del self.trainer, self.asking.training
+        del trainer._tunefleet_training
+        trainer.remove_callback(self.callback)
+        del self.trainer, self.callback.training
 
     def run(self) -> Evaluated:
         """Trains from the start or from the restored state; pauses at each evaluation, and returns the last one.
@@ -108,21 +109,22 @@ class PausedTraining:
             rule = "returned without having come to the training loop of transformers, which is what is paused"
             step = "override training_step or compute_loss; a loop of your own goes into `def train(params, *, spec)`"
             raise InputError("trainable", f"{kind}.train", rule, step)
-        return self._evaluated(ended=True)
+        return self._evaluated(finished=True)
 
     def pause(self) -> None:
         """Called after an evaluation: hands it to the caller, unless it was the last, which `run` returns."""
         self.evaluated_at = self.trainer.state.global_step
-        if not (self.ends or self.trainer.control.should_training_stop):
-            self.thread.pause(self._evaluated(ended=False))
+        if not (self.no_step_follows or self.trainer.control.should_training_stop):
+            self.thread.pause(self._evaluated(finished=False))
 
-    def _evaluated(self, *, ended: bool) -> Evaluated:
+    def _evaluated(self, *, finished: bool) -> Evaluated:
         assert self.steps is not None
         step = self.trainer.state.global_step
         self.trained = self.steps.epochs_at(step)
+        # With fp16 a step may overflow: its gradient scaler skips that step and trains on, which is no failure.
         loss = 0.0 if self.trainer.accelerator.scaler is not None else float(self.trainer._tr_loss)
         loss = sum(self.replicas.gather(loss))
-        return Evaluated(dict(self.metrics), self.trained, ended, step >= self.steps.step_at(self.target), loss)
+        return Evaluated(dict(self.metrics), self.trained, finished, step >= self.steps.step_at(self.target), loss)
 
     @property
     def is_due(self) -> bool:
@@ -184,7 +186,7 @@ class PausedTraining:
         set_random_state(built.random)
         return True
 
-    def take_optimizer(self) -> None:
+    def restore_optimizer(self) -> None:
         """Restores the donor's optimizer and scheduler state, with the trial's own values."""
         trainer = self.trainer
         self.fresh = optimizer_state.initial_values(trainer.optimizer, trainer.lr_scheduler)
@@ -194,12 +196,12 @@ class PausedTraining:
                     trainer.optimizer, trainer.lr_scheduler, self.moments, trainer.state.global_step
                 )
 
-    def take_scaler(self) -> None:
+    def restore_scaler(self) -> None:
         """Restores the donor's gradient scaler of mixed precision."""
         if self.moments is not None and self.moments.get("scaler") and self.trainer.accelerator.scaler is not None:
             self.trainer.accelerator.scaler.load_state_dict(self.moments["scaler"])
 
-    def take_random(self) -> None:
+    def restore_random(self) -> None:
         """Restores the random generators; called when the first batch is loaded, as the last part of the restore."""
         if self.moments is not None:
             self._draw_from("random")
@@ -216,7 +218,7 @@ class PausedTraining:
         elif step > self.first_of_pass:
             self._draw_from("random_of_pass")
         else:
-            self.take_random()
+            self.restore_random()
         self.random_of_pass = random_state()
 
     def _draw_from(self, name: str) -> None:
@@ -229,7 +231,7 @@ class PausedTraining:
 class Pausing(Trainer):  # type: ignore[misc]
     """A mixin in front of the user's Trainer class that pauses at evaluations and restores states."""
 
-    training: PausedTraining
+    _tunefleet_training: PausedTraining  # under a name that the user's class will not have
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates as the user's class does, and notes the metrics. Callbacks call `evaluate` instead."""
@@ -237,53 +239,53 @@ class Pausing(Trainer):  # type: ignore[misc]
         if not isinstance(metrics, Mapping):
             name = f"{type(self).__name__}.evaluate"
             raise InputError("trainable", name, f"returned {metrics!r} and no metrics", "return a dictionary by name")
-        self.training.metrics = dict(metrics)
+        self._tunefleet_training.metrics = dict(metrics)
         return metrics
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Computes the user's loss; with several processes it is scaled as with one."""
         count, own = kwargs.get("num_items_in_batch"), super().compute_loss
-        if count is not None and not self.training.scale_is_settled:
-            self.training.scale_is_settled = settle_loss_scale(
+        if count is not None and not self._tunefleet_training.scale_is_settled:
+            self._tunefleet_training.scale_is_settled = settle_loss_scale(
                 self, model, lambda number: own(model, copy.copy(inputs), num_items_in_batch=number), count
             )
         return own(model, inputs, *args, **kwargs)
 
     def call_model_init(self, trial: Any = None) -> Any:
         """Calls the user's `model_init`, unless weights were restored or the model is fresh already."""
-        return self.model if self.training.has_model() else super().call_model_init(trial)
+        return self.model if self._tunefleet_training.has_model() else super().call_model_init(trial)
 
     def set_initial_training_values(self, args: Any, dataloader: Any) -> Any:
         """Computes the numbers of steps as the user's class does, and notes them."""
         values = super().set_initial_training_values(args, dataloader)
-        training = self.training
+        training = self._tunefleet_training
         training.steps = Steps.of(self, dataloader, training.horizon, per_epoch=values[1], total=values[6])
         return values
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
-        return self.training.place(super()._init_training_state(*args, **kwargs))
+        return self._tunefleet_training.place(super()._init_training_state(*args, **kwargs))
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         return
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        self.training.take_optimizer()
+        self._tunefleet_training.restore_optimizer()
 
     def _load_scaler(self, checkpoint: str | None) -> None:
-        self.training.take_scaler()
+        self._tunefleet_training.restore_scaler()
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        self.training.take_random()
+        self._tunefleet_training.restore_random()
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        through = self.training.ends or self.control.should_training_stop
-        due = self.control.should_evaluate and (self.training.is_due or through)
-        asked = self.control.should_log or self.control.should_evaluate or self.control.should_save
+        is_last = self._tunefleet_training.no_step_follows or self.control.should_training_stop
+        must_pause = self.control.should_evaluate and (self._tunefleet_training.is_due or is_last)
+        control_used = self.control.should_log or self.control.should_evaluate or self.control.should_save
         super()._maybe_log_save_evaluate(*args, **kwargs)
-        if asked:  # a callback may stop the training because of scores or logs
+        if control_used:  # a callback may stop the training because of scores or logs
             agree_on_control(self.control)
-        if due:
-            self.training.pause()
+        if must_pause:
+            self._tunefleet_training.pause()
 
 
 def _pausing(kind: Any) -> Any:

@@ -20,7 +20,7 @@ class EvaluatedTraining(Protocol):
     thread: TrialThread
     steps: Steps | None  # set before the first step
     fresh: dict[str, Any]  # `optimizer_state.initial_values`; empty until the training begins
-    ends: bool  # set: no step follows
+    no_step_follows: bool  # set by the callback at the end of a pass
     passes: int  # passes over the rows before the current one
     evaluated_at: int  # optimizer step of the last evaluation
 
@@ -78,7 +78,7 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
     def on_epoch_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
         """Requests an evaluation at the end of a pass, if it is due or the training ends."""
         agree_on_control(control)
-        self.training.ends = control.should_training_stop or self.training.passes + 1 >= now.num_train_epochs
-        due = self.training.is_due or self.training.ends
+        self.training.no_step_follows = control.should_training_stop or self.training.passes + 1 >= now.num_train_epochs
+        due = self.training.is_due or self.training.no_step_follows
         if due and self.training.evaluated_at != now.global_step:
             control.should_evaluate = True

@@ -89,8 +89,8 @@ class UserTraining:
             self.epoch = target
             return Evaluation(target, self.score("validation").metrics, self.in_force())
         came: Evaluated = self._thread.go_on() if live.running else self._thread.call(live.run)
-        self.epoch = target if came.reached else round(came.trained, 9)
-        if came.ended:
+        self.epoch = target if came.reached_target else round(came.trained, 9)
+        if came.finished:
             self.horizon = self.epoch
         if not math.isfinite(came.loss):
             raise NonFiniteScore.of("training loss", came.loss, self.epoch, self.in_force())
@@ -176,7 +176,7 @@ def _exact(name: str, value: Value, spec: FineTuneSpec) -> Value:
 
 def _evaluate(live: PausedTraining, rows: Any, prefix: str) -> dict[str, Any]:
     trainer = live.trainer
-    with undisturbed(trainer, live.asking):
+    with undisturbed(trainer, live.callback):
         scores = trainer.evaluate(rows, metric_key_prefix=prefix) if prefix == TEST else trainer.evaluate()
     return dict(scores)
 

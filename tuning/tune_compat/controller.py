@@ -1,15 +1,15 @@
 """Tune's controller with hooks: it calls a `Supervisor` at the points where a study's trials can be decided on.
 
-What is decided stands in `tuning.supervision`; here stands how Tune is made to do it. Beside the hooks it mends what
-a study needs of Tune whoever supervises it:
+What is decided stands in `tuning.supervision`; here stands how Tune is made to do it. It also fixes behaviour of Tune
+that every study relies on, whichever supervisor is used:
 
-- Trials keep their places in Tune's list, by which callbacks know them; a trial that starts again would become the
-  last. They are named by their places, in every run alike.
-- A process that is being started is left to start: Ray gives its trial the process of whichever trial ends meanwhile
-  and stops the new one, so that with trials shorter than the start of a process a cold node never fills. On several
-  nodes it is still Ray's way: a process that dies with its node before it was up looks like one that fails by itself.
-- What Tune saves is sealed (`tuning.tune_compat.snapshots`). If it cannot go on from what it is given, the run ends:
-  Tune would begin anew.
+- Trials keep their index in Tune's list: callbacks identify them by it, and Tune would move a restarted trial to the
+  end. New trials are named by it, so a trial has the same name in every run.
+- An actor that is still starting is not swapped for a cached idle one: Tune would kill the starting one, so with short
+  trials the slots never all come up. Only on one node: on several, an actor that dies with its node while starting
+  looks like one that fails by itself.
+- What Tune saves is sealed (`tuning.tune_compat.snapshots`). If Tune cannot go on from a snapshot, the run ends: Tune
+  by itself would begin anew.
 
 Read against ray 2.60. The tests of `tests/tuning/tune_compat` and `tests/tuning/supervision` drive it.
 """
@@ -50,8 +50,8 @@ class Supervisor(Protocol):
     def handle_failure(self, controller: Controller, trial: Trial, error: Exception) -> None:
         """Called instead of Tune's own handling when a call to a trial's process has ended with `error`.
 
-        It comes once for each call that was made to the process. The trial stays as it is until one of `fail_trial`,
-        `restart_trial` and `end_trial` is called, now or in a later step.
+        It may come several times per dead process: once per outstanding call. The trial stays as it is until one of
+        `fail_trial`, `restart_trial` and `end_trial` is called, now or in a later step.
         """
 
     def retrying(self, trial: Trial, error: Exception) -> contextlib.AbstractContextManager[None]:
@@ -89,15 +89,15 @@ class Controller(TuneController):  # type: ignore[misc]
     ) -> None:
         self._supervisor, self._snapshots, self._name_trial = supervisor, snapshots, name_trial
         self._fixed_members = fixed_members
-        self._unresumed: Exception | None = None
-        self._own = {*vars(self), "_own"}
+        self._resume_error: Exception | None = None
+        self._own = {*vars(self), "_own"}  # attributes left out of Tune's pickle
         super().__init__(*arguments, **options)
-        if self._unresumed is not None:
+        if self._resume_error is not None:
             raise RunFolderError(
-                f"the snapshot in {self.experiment_path} is whole, but Tune cannot go on from it: {self._unresumed}. "
-                "Was it made with another version of Ray, or other code?"
-            ) from self._unresumed
-        internals.report_as_actor_errors(self)
+                f"the snapshot in {self.experiment_path} is whole, but Tune cannot go on from it: "
+                f"{self._resume_error}. Was it made with another version of Ray, or other code?"
+            ) from self._resume_error
+        internals.report_as_actor_errors(self)  # else an OutOfMemoryError ends the whole experiment
 
     def __getstate__(self) -> dict[str, Any]:
         """Part of Tune's snapshot: a resumed run has another supervisor and other nodes."""
@@ -133,7 +133,7 @@ class Controller(TuneController):  # type: ignore[misc]
         internals.kill_actor(self, trial)
 
     def cancel_reset(self, trial: Trial) -> None:
-        """Forget that the process of `trial` was to be reset for it: Ray does not, and would wait for ever."""
+        """Remove `trial` from the trials that wait for a reset; Tune does not, and would wait for ever."""
         self._resetting_trials.discard(trial)
 
     def fail_trial(self, trial: Trial, error: Exception) -> None:
@@ -147,7 +147,7 @@ class Controller(TuneController):  # type: ignore[misc]
         self._process_trial_failure(trial, exception=error)
 
     def end_search(self) -> None:
-        """Propose no further trial, and reuse no process: one that is at work would be of use to nobody."""
+        """Propose no trial and cache no actor: nothing would use them."""
         self._search_alg.set_finished()
         self._reuse_actors = False
 
@@ -191,7 +191,7 @@ class Controller(TuneController):  # type: ignore[misc]
         try:
             super().resume(resume_config=resume_config)
         except Exception as error:
-            self._unresumed = error
+            self._resume_error = error
             raise
         forget_restored(self._staged)
 
@@ -206,7 +206,8 @@ class Controller(TuneController):  # type: ignore[misc]
             return
         self._snapshots.settle()
         super().save_to_dir()
-        # Of the trials in it: those which a resume has still to propose again begin anew, maybe with other values.
+        # Only trials in this snapshot: later ones are proposed again on a resume, maybe with other values, so their
+        # records start at 0.
         recorded = self._supervisor.positions()
         positions = {trial.trial_id: recorded.get(trial.trial_id, 0) for trial in self._trials}
         self._snapshots.seal(self._staged, self._session_str, positions)
@@ -223,15 +224,16 @@ class Controller(TuneController):  # type: ignore[misc]
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Take a snapshot if a trial has changed, at once, and so compute little again if the driver is killed.
 
-        A report whose checkpoint is still to come changes nothing for that. Each snapshot holds every trial, so the
-        supervisor may put off those of a large study.
+        A report without its checkpoint cannot be continued from, so it needs no snapshot. Each snapshot holds every
+        trial, so the supervisor may put off those of a large study.
         """
         unchanged = all(trial.is_saving for trial in self._trials_to_cache)
         if not force and (unchanged or self._snapshots is None or not self._supervisor.may_snapshot):
             return
         taken = self._checkpoint_manager
         before, started = taken._last_save_time, clock.monotonic()
-        wait = wait or not self._storage.custom_fs_provided  # of milliseconds; an upload goes on beside the trials
+        # A local folder takes milliseconds, so wait; a bucket uploads in the background.
+        wait = wait or not self._storage.custom_fs_provided
         super().checkpoint(force=force, wait=wait)
         if wait and self._snapshots is not None:
             self._snapshots.settle()
@@ -269,7 +271,10 @@ class Controller(TuneController):  # type: ignore[misc]
             self._trials.sort(key=lambda trial: places[trial.trial_id])  # Ray has put the last one to report first
 
     def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
-        """A free process for `trial`. While there are trials to come, one of them takes it if `trial`'s own starts."""
+        """Do not give `trial` a cached actor while its own is starting and more trials are to come.
+
+        One of those takes it.
+        """
         if not self._fixed_members and not self.search_ended and internals.starts_on_only_node(self, trial):
             return False
         return bool(super()._maybe_reuse_cached_actor(trial))
@@ -295,7 +300,8 @@ def use_controller(
         name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run; None:
             Tune names them.
         snapshots: seal what Tune saves; None: nothing is to be resumed from it.
-        fixed_members: all trials are there from the start, so none comes to take a process that is free.
+        fixed_members: True: all trials exist from the start (a population), so a cached actor need never be kept for a
+            later one.
     """
     original = tune_module.TuneController
     tune_module.TuneController = functools.partial(

@@ -88,6 +88,28 @@ def test_the_trainer_is_its_own_again_when_the_trial_has_ended() -> None:
     assert kept.evaluate()["eval_accuracy"] == metrics["accuracy"]
 
 
+def test_an_attribute_training_of_the_users_class_is_the_users() -> None:
+    class Own(Trainer):  # type: ignore[misc]
+        training = "of the class"
+
+        def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            seen.add(self.training)
+            return super().compute_loss(*args, **kwargs)
+
+    seen: set[Any] = set()
+
+    def make(params: Mapping[str, Any]) -> Trainer:
+        made = trainer(params, kind=Own)
+        made.training = "of this object"
+        return made
+
+    training = UserTraining(make, {}, SPEC)
+    training.advance(1)
+    kept = training.trainer
+    del training
+    assert (seen, kept.training) == ({"of this object"}, "of this object")
+
+
 @pytest.mark.parametrize("where", ["factory", "step", "metrics"])
 def test_an_error_in_the_users_code_comes_back_as_itself_with_its_lines(where: str) -> None:
     class Lost(Exception):
