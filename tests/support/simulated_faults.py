@@ -8,7 +8,8 @@ from typing import NamedTuple
 from ray.exceptions import OutOfMemoryError
 
 from trainables.machine.oom_probe import OomEvidence
-from trainables.worker.job_slot import JobCall, JobSlot
+from trainables.worker.job_slot import JobCall
+from tuning.testing.simulated_cluster import JOB
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedRay
 
 COSTS = {"save": 4.0, "restore": 4.0, "reset": 4.0}  # for `simulated_ray`: so that each of them can be interrupted
@@ -16,7 +17,7 @@ COSTS = {"save": 4.0, "restore": 4.0, "reset": 4.0}  # for `simulated_ray`: so t
 
 def job_of(actor: SimulatedActor, method: str) -> JobCall | None:
     """Returns the job after a search that `method` of the process computes; None: it computes something else."""
-    return actor.instance.call if method == "train" and isinstance(actor.instance, JobSlot) else None
+    return actor.instance.call if method == JOB else None
 
 
 class Moment(NamedTuple):

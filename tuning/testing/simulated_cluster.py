@@ -24,6 +24,7 @@ from tuning.tune_compat.replaced_ray import READY, TERMINATE
 
 EPOCH = 1_700_000_000.0  # seconds since 1970 at which each simulation begins
 BEGINNING = 1000.0  # on the monotonic clock
+JOB = "job"  # the name of the call in which a process computes a job after a search
 FIRST_PROCESS = 10**9  # process id of the first simulated process; no real one is that high
 
 
@@ -113,6 +114,14 @@ class SimulatedActor:
     def trial(self) -> str:
         """The id of the trial that it computes; empty if it has none yet."""
         return str(getattr(self.instance, "trial_id", "")) if self.instance is not None else ""
+
+    @property
+    def computes(self) -> str:
+        """The method that it computes; JOB instead of "train" if that is a job after a search."""
+        from trainables.worker.job_slot import JobSlot
+
+        method = self.tasks[0].method
+        return JOB if method == "train" and isinstance(self.instance, JobSlot) else method
 
     @property
     def works(self) -> bool:
@@ -426,7 +435,7 @@ class SimulatedCluster:
 
     def _compute(self, actor: SimulatedActor) -> None:
         if actor.works:
-            self._notify_begin(actor, actor.tasks[0].method)
+            self._notify_begin(actor, actor.computes)
         if not actor.works:
             return
         task = actor.tasks[0]
@@ -441,11 +450,12 @@ class SimulatedCluster:
                 return True
             return copied(getattr(actor.instance, task.method)(*task.arguments, **task.options))
 
+        method = actor.computes
         value, error, took = self._computed(actor, task.method, call)
 
         def done() -> None:
             if actor.works and error is None:
-                self._note(actor, task.method, value)
+                self._note(actor, method, value)
             if not actor.works:  # a watcher may just have ended it
                 return
             actor.busy = False
@@ -453,7 +463,7 @@ class SimulatedCluster:
             self._deliver(task.reference, value, error)
             self._go_on(actor)
 
-        self._later(self._now + took + self._costs.get(task.method, 0.0), done)
+        self._later(self._now + took + self._costs.get(method, 0.0), done)
 
     def _computed(
         self, actor: SimulatedActor, method: str, call: Callable[[], Any]

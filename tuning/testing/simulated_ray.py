@@ -275,7 +275,8 @@ def simulated_ray(
             last one for all that follow.
         tick: seconds that Tune waits in one of its steps, at most. A budget is exceeded by that at most; a smaller
             value records the time of a study more often.
-        costs: seconds that a call of an actor's method takes besides what it sleeps, by its name: `{"save": 2.0}`.
+        costs: seconds that a call of an actor's method takes besides what it sleeps, by its name: `{"save": 2.0}`;
+            "job" is the name of a job after a search.
         passed: seconds between the first simulation of a test and this one, which resumes it.
 
     Raises:

@@ -16,7 +16,7 @@ from tuning.tune_compat.snapshots import Snapshot
 
 pytestmark = pytest.mark.tune
 
-HERE, THERE = b"tuning.study.study_runner", b"tuning.searching.of_study"  # of one length, as pickles count it
+HERE, THERE = b"tuning.tune_compat.tune_run", b"tuning.searching.of_studies"  # of one length, as pickles count it
 
 
 @pytest.mark.parametrize("kind", ["grid", "pbt"])

@@ -95,7 +95,7 @@ def run(
 ) -> StudyOutcome:
     rate, seed = HIT if job == "train_candidate" else (RATES[0], HIT[1])
     workers = (SimulatedNode(f"n{number}", cpus=1) for number in range(nodes))
-    with simulated_ray(SimulatedNode("head", cpus=1), *workers, tick=2.0, costs={"train": 60.0}) as ray:
+    with simulated_ray(SimulatedNode("head", cpus=1), *workers, tick=2.0, costs={"job": 60.0}) as ray:
         moments = hit(ray, happens, times=times, job=job, rate=rate, seed=seed)
         (study,) = run_experiment(spec, progress=False).studies
     assert len(moments) == times
