@@ -3,7 +3,8 @@
 Input is the section `budget:` of a spec. Output is at most one `Limit`, which holds for each strategy and seed, and a
 `BudgetUse` per study for the record. The cost of a study is its devices times the wall time for which it holds them:
 idle time, evaluations, checkpoints, restarts and stopping count. Scoring on the test split after the search does not,
-nor do devices that other jobs of a shared cluster hold.
+nor do the trainings of `confirm:`, whose cost is recorded with each, nor devices that other jobs of a shared cluster
+hold.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Over seeds: the paired t-test on the differences per seed, with the error of the test rows added (see `scores`). Colas,
 Sigaud and Oudeyer (2018, arXiv:1806.08295) find that t-tests keep their level with few seeds where bootstrap tests do
 not. The sign-flip permutation test is reported as a check. With fewer than six seeds it cannot reach 5 %; it decides
-only if all differences are equal, where a t-test has no variance to divide by.
+only if all differences are equal, where a t-test has no variance to divide by. Which p makes a strategy better is
+decided in `tuning.comparison.pairs`, after the correction in `multiple_comparisons`.
 
 One seed says nothing about strategies. McNemar's test on its rows compares two models, the t-test over training seeds
 compares two configurations.
