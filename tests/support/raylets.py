@@ -29,9 +29,8 @@ PORTS = (  # of one node, after the two of a head
     "metrics-export-port",
 )
 PORTS_PER_NODE = 60
-# Titles of the processes of trials, while one waits and while it computes, and of trainings after the search.
-TRAINING = "ray::JobSlot"
-TRIALS = ("ray::Slot", "ray::_Inner", TRAINING)
+# Titles of the processes of trials, and of trainings after the search: while they wait, and while they compute.
+TRIALS = ("ray::Slot", "ray::JobSlot", "ray::_Inner")
 START_SECONDS = 90.0  # on a busy machine
 TRIES = 4
 NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}  # on this machine alone
