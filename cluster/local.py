@@ -37,9 +37,11 @@ SOCKET_BELOW_TEMP = 74  # bytes that are appended: /ray/session_<time>_<pid>/soc
 
 @contextlib.contextmanager
 def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[MpsDaemon]:
-    """Starts a local Ray, whose workers have `imports` from the start; yields the MPS daemon that it may start."""
-    import ray
+    """Starts a local Ray, whose workers have `imports` from the start; yields the MPS daemon that it may start.
 
+    Raises:
+        ClusterError: Ray's servers did not start.
+    """
     settings = {
         **SETTINGS,
         **NO_METRICS,
@@ -66,24 +68,40 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[MpsDaemon]
         _forking(folder, imports) as server,
     ):
         try:
-            with (
-                signals_blocked(signal.SIGHUP, signal.SIGTERM),
-                own_node.without_services({"setup_worker_path": LAUNCHER}),
-            ):
-                ray.init(
-                    address="local",  # not None: that would join what RAY_ADDRESS names
-                    num_cpus=own_node.usable_cores(),
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level="warning",
-                    _temp_dir=f"{folder}/ray",  # Ray makes it writable for every account; the one around it is closed
-                )
+            _start(folder)
             _end_without_sigterm()
             if server:
                 server.wait()
             yield daemon
         finally:
             _shut_down(folder, server)
+
+
+def _start(folder: str) -> None:
+    import ray
+
+    with (
+        signals_blocked(signal.SIGHUP, signal.SIGTERM),
+        own_node.without_services({"setup_worker_path": LAUNCHER}),
+    ):
+        try:
+            ray.init(
+                address="local",  # not None: that would join what RAY_ADDRESS names
+                num_cpus=own_node.usable_cores(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="warning",
+                _temp_dir=f"{folder}/ray",  # Ray makes it writable for every account; the one around it is closed
+            )
+        except (
+            Exception
+        ) as error:  # Ray's own are of no common kind; its servers have half a minute, busy machine or not
+            load, cores = os.getloadavg()[0], own_node.usable_cores()
+            raise ClusterError(
+                f"local Ray: its servers did not start ({type(error).__name__}: {error}). The load of this machine is "
+                f"{load:.1f} on {cores} cores: above a few per core, try again when less runs here. Nothing is lost: "
+                "`tunefleet resume` goes on from what is recorded."
+            ) from error
 
 
 def _end_without_sigterm() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
+import ray
 from pydantic import ValidationError
 
 from cluster import ClusterSpec
 from cluster.capacity import ClusterError, Node, startable, trial_resources
+from cluster.local import local_ray
 from cluster.session import Session, connect
 from cluster.spec import TrialResources
 from cluster.workers.code_shipping import source_of
@@ -172,3 +176,22 @@ def test_a_run_folder_that_cannot_be_written_is_refused(ray_session: None, tmp_p
         connect(ClusterSpec(), run_folder=tmp_path / "file" / "run"),
     ):
         pass
+
+
+@pytest.mark.unit
+def test_a_local_ray_whose_servers_do_not_start_is_an_error_with_the_next_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ray gives its servers half a minute, and raises a bare Exception on a machine that is too busy for that."""
+
+    def too_slow(**options: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", too_slow)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = dict(os.environ)
+    shown = r"local Ray: its servers did not start .*timed out.*\bload\b.*try again"
+    with pytest.raises(ClusterError, match=shown), local_ray(ClusterSpec(), None):
+        pass
+    assert dict(os.environ) == before
+    assert not list(tmp_path.iterdir())

@@ -15,6 +15,7 @@ from typing import Any
 from trainables.errors import InputError
 from trainables.user_trainer.argument_values import fields_of
 from trainables.user_trainer.rebuilt import RebuiltTrainer, TrialForm
+from trainables.user_trainer.rules import require_usable
 
 FACTORY = "pass a factory instead: a function `def make_trainer(params)` that returns the Trainer with these values"
 # The parameters of `transformers.Trainer` that stand in attributes of their name, as they were given.
@@ -40,7 +41,8 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
         trial_form: what `model_init` is called with; see `RebuiltTrainer`.
 
     Raises:
-        InputError: the instance does not show all that it was made of; the next step is to pass a factory.
+        InputError: the Trainer has a feature that trials do not support, or does not show all that it was made of;
+            the next step is then to pass a factory.
     """
     kind = type(trainer)
     if trainer.model_init is None:
@@ -50,9 +52,7 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
     if (model_parameters := len(inspect.signature(trainer.model_init).parameters)) > 1:
         rule = f"takes {model_parameters} parameters"
         raise InputError("trainer.model_init", trainer.model_init.__name__, rule, "take none, or the trial alone")
-    if trainer.eval_dataset is None:
-        step = "give the Trainer an eval_dataset of its own"
-        raise InputError("trainer.eval_dataset", None, "a search goes by evaluations", step)
+    require_usable(trainer)
     if trainer.args.world_size > 1:
         step = "start the script as one process, and give cluster={'gpus_per_trial': 2} for trials of two processes"
         raise InputError("args.world_size", trainer.args.world_size, "each process would search", step)

@@ -305,13 +305,14 @@ def of_a_bare_constructor() -> Trainer:
             of_a_class_without_model_init,
             r"this OfAModel was made with a model, and each trial needs a new one; pass a f",
         ),
-        (without_evaluation, r"^trainer\.eval_dataset: None: a search goes by evaluations"),
+        (without_evaluation, r"^eval_dataset: None: the Trainer has none; pass eval_dataset="),
+        (lambda: trainer({"auto_find_batch_size": True}), r"^auto_find_batch_size: True: another batch size"),
         (with_a_method_replaced, r"^trainer\.compute_loss: 'Trainer': is a method that was replaced"),
         (lambda: trainer({}, Forgetful, scale=3.0), r"^trainer\.scale: 'Forgetful': .* no attribute.*pass a factory"),
         (of_a_bare_constructor, r"^trainer\.compute_metrics: 'Bare': the constructor of Bare does not take it"),
     ],
 )
-def test_an_instance_that_does_not_tell_all_is_refused(made: Callable[[], Trainer], shown: str) -> None:
+def test_an_instance_that_no_trial_can_be_made_like_is_refused(made: Callable[[], Trainer], shown: str) -> None:
     with pytest.raises(InputError, match=shown):
         factory_of(made())
 
