@@ -318,7 +318,7 @@ class FineTuneSpec(Frozen):
     trust_remote_code: bool = Field(False, description="run Python code that comes with a Hub model")
     epochs: Epochs = Field(description="the full budget of one trial, passes over the training split")
     report_every_epochs: Annotated[Epochs, Field(ge=0.001)] = Field(
-        1.0, description="one evaluation and one report per this many epochs"
+        1.0, description="one evaluation and one report per this many epochs, and one at the end of the trial"
     )
     eval_batch_size: PositiveInt | None = Field(
         None, description="rows per batch of an evaluation; null: 16 on a CPU, 128 on a GPU"

@@ -9,7 +9,7 @@ What is left is selection among the first values, as a control of what perturbat
 
 A generation is counted in epochs, that is in examples: members with other batch sizes take other numbers of steps. So
 there is no unit of steps: for a shorter generation give a fraction of an epoch, and reports as often. Its end must be a
-report: a length that is no multiple of `report_every_epochs` is refused by `tuning.spec.validation.spec_checks`
+report: a generation that is no multiple of `report_every_epochs` is refused by `tuning.spec.validation.spec_checks`
 (`trainables.epochs.next_position` says where reports are).
 
 Source: Jaderberg et al., "Population Based Training of Neural Networks", 2017.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainables.epochs import ROUNDING
 from trainables.errors import InputError
 from tuning.space import Space
 from tuning.user_trainer.search_options import SearchOptions
@@ -35,10 +37,11 @@ def strategies_of(
         rule = f"{names} {verb} a strategy, too"
         raise InputError("strategies", requested, rule, f"leave {names} out, or strategies")
     given: Sequence[Any] = [requested] if isinstance(requested, str | Mapping) else list(requested)
-    return [_complete(strategy, options.trials) for strategy in given]
+    return [_complete(strategy, options) for strategy in given]
 
 
-def _complete(given: Any, trials: int | None) -> dict[str, Any]:
+def _complete(given: Any, options: SearchOptions) -> dict[str, Any]:
+    """Returns a strategy as a spec has it, with the number of trials and decisions where this Trainer evaluates."""
     from tuning.strategies import find_strategies
 
     written = {"kind": given} if isinstance(given, str) else dict(given)
@@ -46,8 +49,22 @@ def _complete(given: Any, trials: int | None) -> dict[str, Any]:
     if kind is not None:  # else the check of the spec names the mistake
         for count in ("trials", "population"):
             if count in kind.model_fields:
-                written.setdefault(count, trials)
+                written.setdefault(count, options.trials)
+        for name, field in kind.model_fields.items():
+            if name.endswith("_epochs") and isinstance(field.default, float):
+                written.setdefault(name, _at_an_evaluation(field.default, options))
     return written
+
+
+def _at_an_evaluation(position: float, options: SearchOptions) -> float:
+    """Returns the first evaluation at or after `position`, else the first of all; in epochs.
+
+    An evaluation by steps need not fall on the end of an epoch, where strategies decide by default, and with
+    `max_steps` the whole training counts as one epoch, after which nothing is left to decide.
+    """
+    every = options.report_every_epochs
+    first = max(1, math.ceil((position - ROUNDING) / every)) * every
+    return first if first < options.epochs - ROUNDING else every
 
 
 def _by_keywords(options: SearchOptions, space: Space) -> dict[str, Any]:

@@ -101,6 +101,13 @@ def test_the_epochs_are_the_experiments_or_the_trials_own() -> None:
     assert (own.advance(1).epoch, own.horizon, own.trainer.args.num_train_epochs) == (1, 1, 1)
 
 
+def test_evaluations_by_steps_that_miss_the_ends_of_epochs_are_where_the_trainers_own_are_and_one_at_its_end() -> None:
+    training = UserTraining(trainer, {}, SPEC)
+    every_third_step = 3 / 4  # of an epoch of four steps
+    seen = [(training.advance(every_third_step).epoch, training.trainer.state.global_step) for _ in range(3)]
+    assert seen == [(0.75, 3), (1.5, 6), (2.0, 8)]
+
+
 def test_the_seed_is_the_studys_unless_it_is_searched() -> None:
     fixed = given(seed=42)
     first, same, other = (

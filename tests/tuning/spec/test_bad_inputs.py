@@ -163,7 +163,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "negative seed": ("seeds=[0, -1]", "seeds.1", "must be a whole number from 0 to 4294967295"),
     "unknown metric": ("objective={metric: acuracy, mode: max}", "objective.metric", "did you mean accuracy?"),
     "unknown direction": ("objective={metric: accuracy, mode: up}", "objective.mode", "must be 'max' or 'min'"),
-    "reports that miss the end": ("report_every_epochs=0.75", "report_every_epochs", "epochs: 4 is no multiple"),
+    "reports after the end": ("report_every_epochs=5", "report_every_epochs", "must be at most epochs: 4"),
     "perturbation between reports": (
         "strategies.2.perturb_every_epochs=1.5",
         "strategies.2.perturb_every_epochs",

@@ -64,12 +64,33 @@ def test_a_trainers_arguments_say_how_long_and_how_often(prepared: Any) -> None:
         (by_steps, (4.0, 0.5)),
         ({**by_steps, "gradient_accumulation_steps": 2}, (4.0, 1.0)),
         ({**by_steps, "eval_steps": 0.25}, (4.0, 1.0)),
+        ({**by_steps, "eval_steps": 3}, (4.0, 0.75)),  # the last one, at the end, follows sooner
         ({**by_steps, "max_steps": 8}, (1.0, 0.25)),
         ({"max_steps": 8}, (1.0, 0.5)),
     ]
     for arguments, lengths in cases:
         spec = prepared(trainer(arguments))
         assert (spec.epochs, spec.report_every_epochs) == lengths, arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "decided"),
+    [
+        ({}, 1.0),
+        ({"eval_steps": 2}, 1.0),
+        ({"eval_steps": 3}, 1.5),  # the first evaluation after an epoch
+        ({"eval_steps": 9}, 2.25),
+        ({"eval_steps": 2, "max_steps": 8}, 0.25),  # of a training that counts as one epoch
+        ({"eval_steps": 1, "num_train_epochs": 1}, 0.25),
+    ],
+)
+def test_strategies_decide_where_the_trainer_evaluates(arguments: Any, decided: float, prepared: Any) -> None:
+    by_steps = {"eval_strategy": "steps"} if "eval_steps" in arguments else {}
+    given = ["random_asha", "hyperopt_asha", "pbt", {"kind": "pbt", "label": "own", "perturb_every_epochs": 0.75}]
+    strategies = given if arguments.get("eval_steps") == 3 else given[:3]
+    spec = prepared(trainer({**by_steps, **arguments}), strategies=strategies)
+    assert [one.grace_epochs for one in spec.strategies[:2]] == [decided, decided]
+    assert [one.perturb_every_epochs for one in spec.strategies[2:]] == [decided, 0.75][: len(strategies) - 2]
 
 
 def test_a_searched_length_makes_the_longest_trial(prepared: Any) -> None:
