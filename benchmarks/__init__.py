@@ -1,1 +1,1 @@
-"""What tunefleet costs, measured against its peers in one session: throughput, the controller, one exploit."""
+"""Measures what tunefleet costs against its peers in one session: throughput, the controller, one exploit."""

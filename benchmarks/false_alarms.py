@@ -46,7 +46,7 @@ NOISES: Mapping[str, Noise] = {
 
 
 class Setting(NamedTuple):
-    """How experiments are made; spreads in logits (of `mse`: in units of the labels' noise)."""
+    """The parameters of simulated experiments; spreads in logits (of `mse`: in units of the labels' noise)."""
 
     strategies: int
     seeds: int

@@ -1,4 +1,4 @@
-"""Where trials run: starts or joins Ray, and knows nothing of models or strategies. Imports no torch."""
+"""Starts or joins the Ray that trials run on; knows nothing of models or strategies. Imports no torch."""
 
 from cluster.spec import ClusterSpec
 

@@ -56,13 +56,13 @@ class Session:
 
     @property
     def slots(self) -> int:
-        """How many trials run at a time if nobody else uses the cluster."""
+        """The number of trials that run at a time if nobody else uses the cluster."""
         held = sum(node.holds(self.resources) for node in self.nodes)
         return held if self.max_concurrent is None else min(held, self.max_concurrent)
 
     @property
     def limit(self) -> int:
-        """How many trials are proposed at a time, at least one.
+        """The number of trials that are proposed at a time, at least one.
 
         That is the number of slots, and one more where the cluster may grow: an autoscaler needs a trial that waits. On
         a cluster `max_concurrent` is used even if the nodes hold fewer.
@@ -100,7 +100,7 @@ class Session:
 
     @property
     def devices_per_trial(self) -> float:
-        """How many GPUs one trial holds, or CPU cores if it holds no GPU."""
+        """The number of GPUs that one trial holds, or of CPU cores if it holds no GPU."""
         return self.resources.gpus or self.resources.cpus
 
     @property

@@ -18,7 +18,7 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What one trial holds while it runs; all of it on one node."""
+    """The resources that one trial holds while it runs; all of them on one node."""
 
     cpus: float  # logical cores
     gpus: float  # 0, a fraction of one GPU, or a whole number
@@ -117,7 +117,7 @@ class ClusterSpec(BaseModel):
 
     @property
     def way_in(self) -> str:
-        """What a run does first, for the line that is shown while it takes seconds."""
+        """The first step of a run, for the line that is shown while it takes seconds."""
         return "starting a local Ray" if self.address is None else f"joining Ray at {self.address}"
 
     def run_folder(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What the whole test run shares: one local Ray with four logical GPUs, and the real data where it is at hand."""
+"""Fixtures of the whole test run: one local Ray with four logical GPUs, and the real data if it is present."""
 
 from __future__ import annotations
 
@@ -160,9 +160,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
-    """What test files import stays to the end of the run: garbage collection waits until it is there, and then leaves
-    it out. Else each full collection walks a million objects of torch, transformers and Ray, and finds nothing. The
-    tests' own objects are collected after 50,000 new ones, not after 700."""
+    """Keeps what test files import out of garbage collection, as it stays to the end of the run: each full collection
+    would walk a million objects of torch, transformers and Ray, and find nothing. The tests' own objects are collected
+    after 50,000 new ones, not after 700."""
     gc.disable()
     try:
         return (yield)

@@ -62,7 +62,7 @@ def _run(tier: str, extra: Sequence[str], *, smoke: bool) -> tuple[int, list[tup
 
 
 def _memory() -> Path | None:
-    """Where files cost no wait for a disk, as SQLite's commits do; None: the usual place."""
+    """Returns a folder in memory, where SQLite's commits wait for no disk; None: the usual place."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage(MEMORY).free > ROOM and os.access(MEMORY, os.W_OK):
             return MEMORY

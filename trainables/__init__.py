@@ -1,4 +1,4 @@
-"""What one trial does, on a worker: trainings, data, models, checkpoints. Knows nothing of strategies or stores."""
+"""Computes one trial, on a worker: trainings, data, models, checkpoints. Knows nothing of strategies or stores."""
 
 from trainables.progress import step_done
 from trainables.reporting import Report, report, restored_checkpoint

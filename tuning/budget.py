@@ -44,7 +44,7 @@ class Limit(NamedTuple):
 
 
 class ResourceUsage(NamedTuple):
-    """What a study has used up to a moment, over all its runs: earlier ones before an interruption count."""
+    """The resources that a study has used up to a moment, over all its runs: those before an interruption count."""
 
     wall_seconds: float = 0.0
     slot_seconds: float = 0.0  # number of slots that it held or could hold, summed over time
@@ -66,7 +66,7 @@ class Price:
 
 @dataclass(frozen=True)
 class BudgetUse:
-    """How much of its budget a study has used. If not `reached`, its strategy ran out of trials, or it still runs."""
+    """The budget use of a study. If not `reached`, its strategy ran out of trials, or it still runs."""
 
     unit: Unit
     limit: float

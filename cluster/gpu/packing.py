@@ -44,7 +44,7 @@ class Load(Protocol):
 
 @dataclass(frozen=True)
 class Packing:
-    """How many trials run on each GPU, and what limits their number."""
+    """The number of trials that run on each GPU, and what limits it."""
 
     trials_per_gpu: int
     bounds: Mapping[str, int]  # what limits -> how many it allows; empty: declared by the user

@@ -20,7 +20,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class TokenSource(NamedTuple):
-    """Where the token of a node is."""
+    """The place of a node's token."""
 
     file: Path | None  # None: the token is in RAY_AUTH_TOKEN
     made: bool  # true if the file was made just now

@@ -1,4 +1,4 @@
-"""Where no strategy is better, the comparison says so: the quick form of `benchmarks/false_alarms.py`."""
+"""The comparison finds no difference if no strategy is better: the quick form of `benchmarks/false_alarms.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `tunefleet doctor` finds on a machine."""
+"""`tunefleet doctor` finds what a machine lacks."""
 
 from __future__ import annotations
 

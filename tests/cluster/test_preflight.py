@@ -1,4 +1,4 @@
-"""What is said of a node before the first trial: from what it has answered."""
+"""The check of nodes before the first trial reports what is wrong with each, from what the node has answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests that read sources share ends with the last of them."""
+"""Frees the syntax trees that tests of the sources share after the last of these tests."""
 
 from __future__ import annotations
 

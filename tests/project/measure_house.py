@@ -53,7 +53,7 @@ def module_name(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much source there is."""
+    """The amount of source."""
 
     files: int
     lines: int

@@ -1,4 +1,4 @@
-"""What may import what, read from the sources.
+"""Packages import only what the design allows them, read from the sources.
 
 `test_imports` checks in an interpreter what is loaded, `test_house` holds the rules inside the packages.
 """

@@ -22,6 +22,7 @@ LEANING = re.compile(
     r"(It|Its|They|Their|Them|He|His|And|But|Or|Also|As|Of|If|Both|Not|Nor|Which|Whose|Whether|Is|Are|Has|So|Then|"
     r"Else|Likewise|Otherwise|One of them|Same|The same|The other|The others)\b"
 )
+CLAUSE = re.compile(r"(What|Who|Why|How|Where)\b")  # a first word that begins a clause, such as "What it holds."
 ENDS = (".", ":", "?", "`")
 DOING = re.compile(r"(\w+s\b|True |Called |See `)")
 
@@ -63,6 +64,8 @@ def faults_of(one: Documented) -> list[str]:
     found = []
     if LEANING.match(one.first):
         found.append("leans on what stands before it")
+    if CLAUSE.match(one.first):
+        found.append("is a clause")
     if one.first[0].islower() and not one.first.startswith("tunefleet"):
         found.append("begins in the middle")
     if not one.first.endswith(ENDS):
@@ -87,6 +90,7 @@ def test_a_function_for_tests_begins_with_what_it_does() -> None:
         ("As if the power had failed.", "leans"),
         ("The same of an experiment with one study.", "leans"),
         ("Of what the others say.", "leans"),
+        ("What stands behind it.", "is a clause"),
         ("and then the rest.", "begins"),
         ("Returns the rest, which", "has no end"),
     ],

@@ -114,7 +114,7 @@ def inside(path: Path, *places: str) -> bool:
 
 
 def private_of_ray(path: Path) -> list[str]:
-    """What a file takes, names or changes of Ray's private parts, as far as its text shows."""
+    """Returns the private parts of Ray that a file imports, names or changes, as far as its text shows."""
     bound = names_from_ray(path)
     inherited = {node: private_names_of(bases) for node, bases in subclasses_of_ray(path, bound)}
     found = []
@@ -150,7 +150,7 @@ def names_from_ray(path: Path) -> dict[str, str]:
 
 
 def dotted_names(node: ast.AST, bound: Mapping[str, str]) -> list[str]:
-    """What a node imports, reaches by dots, or names in a string, as for `mock.patch`, `import_module` or a path."""
+    """Returns the names that a node imports, reaches by dots, or has in a string, as for `mock.patch` or a path."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -184,7 +184,7 @@ def last_name(node: ast.AST) -> str:
 
 
 def replaced_by(node: ast.AST, bound: Mapping[str, str]) -> list[str]:
-    """What a node sets or deletes in a module or a class of Ray: by assignment, `setattr` or `mock.patch.object`."""
+    """Returns what a node sets or deletes in Ray's modules and classes, also by `setattr` or `mock.patch.object`."""
     if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
         dotted = reached(node, bound)
         return [f"{dotted} is set"] if dotted.partition(".")[0] == "ray" and "(" not in dotted else []
@@ -304,8 +304,8 @@ def test_what_of_rays_private_parts_a_text_shows(tmp_path: Path, text: str, foun
 
 
 def test_nobody_outside_the_strategies_looks_for_a_particular_strategy_or_scheduler() -> None:
-    """What a population needs is an interface (`tuning.strategies.Population`), so a strategy of another package has
-    all that a built-in one has."""
+    """A population uses an interface (`tuning.strategies.Population`), so a strategy of another package has all that
+    a built-in one has."""
     particular = {
         node.name
         for path in sorted((ROOT / STRATEGIES).rglob("*.py"))

@@ -1,4 +1,4 @@
-"""What a fresh interpreter has loaded when it has imported the parts that must be quick to start."""
+"""Parts that must be quick to start load no heavy package, checked in fresh interpreters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is installed: a wheel and an editable install both give `import tunefleet`, with its types."""
+"""A wheel and an editable install both give `import tunefleet`, with its types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the READMEs show is run: their commands, Python, spec, strategy and training loop."""
+"""Everything that the READMEs show is run: their commands, Python, spec, strategy and training loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the experiment share."""
+"""Fixtures that the tests of the experiment share."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Storage(Protocol):
 
     @property
     def scheme(self) -> str:
-        """What precedes a path in messages, such as `s3://`; empty for a folder."""
+        """The prefix of a path in messages, such as `s3://`; empty for a folder."""
 
     def manifest(self, path: str) -> CheckpointManifest | None:
         """Reads the checkpoint's manifest; None if there is none: no checkpoint, or one of a function trainable.

@@ -59,7 +59,7 @@ def start_node_command(head: bool, address: str | None, no_fork_server: bool, op
 
 
 def _head_runs(node: StartedNode) -> str:
-    """Where the head is and what comes next. Never the token itself: a terminal has a history."""
+    """Tells where the head is and what comes next. Never the token itself: a terminal has a history."""
     from cluster.nodes.listeners import own_account
 
     if node.token.file is None:

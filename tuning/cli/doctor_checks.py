@@ -142,7 +142,7 @@ def examine_tracking(spec: ExperimentSpec) -> Iterator[Finding]:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why no server answers at `url`, in a few words; None: a server answers, whatever it answers."""
+    """Returns why no server answers at `url`, in a few words; None: a server answers, whatever it answers."""
     import requests
 
     try:

@@ -44,7 +44,7 @@ def _dashboard_options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 class _Address(NamedTuple):
-    """Where the dashboard of a cluster is, and what is allowed of it."""
+    """The address of a cluster's dashboard, and the conditions under which it is used."""
 
     url: str | None
     allow_unauthenticated: bool

@@ -1,4 +1,4 @@
-"""What commands print: columns on standard output, messages on standard error."""
+"""Prints for commands: columns on standard output, messages on standard error."""
 
 from __future__ import annotations
 

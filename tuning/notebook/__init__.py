@@ -1,1 +1,1 @@
-"""What a script or a notebook does with experiments: the functions of `tunefleet`, and how results show themselves."""
+"""The functions of `tunefleet` for scripts and notebooks, and how results are displayed there."""

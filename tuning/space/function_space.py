@@ -98,7 +98,7 @@ class FunctionSpace(Space):
         return None if self.conditional else Space(self.root)
 
     def returned(self, params: Params) -> dict[str, Any]:
-        """What the function returns for the values `params`.
+        """Calls the function with the values `params`, and returns its result.
 
         Raises:
             InputError: `params` is no configuration of this space.
@@ -112,7 +112,7 @@ class FunctionSpace(Space):
     def refusals(
         self, epochs: float | None = None, tunable: Callable[[str], Tunable | None] = find_tunable
     ) -> list[tuple[str, str]]:
-        """What the tunables forbid of the values that the function returns; the names that it suggests are its own."""
+        """Returns the rules that values from the function break; the names that it suggests are its own."""
         found: dict[str, str] = {}
         for walk in self.explored.walks:
             for name, value in walk.returned.items():
@@ -250,7 +250,7 @@ def _first(suggested: Mapping[str, Suggestion]) -> tuple[str, Suggestion | str]:
 
 
 def _refusal(name: str, value: Any, epochs: float | None, known: Tunable | None) -> str | None:
-    """Why the trainable cannot be given `value`; None if it can, or checks it by itself."""
+    """Returns why the trainable cannot be given `value`; None if it can, or checks it by itself."""
     if known is None:
         return unknown_name_rule(name)
     if isinstance(known, CustomTunable):

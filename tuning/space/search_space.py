@@ -115,7 +115,7 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
     def refusals(
         self, epochs: float | None = None, tunable: Callable[[str], Tunable | None] = find_tunable
     ) -> list[tuple[str, str]]:
-        """What the tunables forbid: pairs of (path below the space, value, rule and next step).
+        """Returns what the tunables forbid, as (path below the space, rule with the next step).
 
         Args:
             epochs: the full budget of one trial; with it, a longer `num_train_epochs` is refused too.
@@ -208,7 +208,7 @@ def _illegal_values(tunable: Tunable, dimension: Dimension, epochs: float | None
 
 
 def longer(value: Value, epochs: float | None) -> str | None:
-    """Why `value` is too long for `num_train_epochs`, or None; `epochs` is the full budget of a trial."""
+    """Returns why `value` is too long for `num_train_epochs`, or None; `epochs` is the full budget of a trial."""
     if epochs is None or not isinstance(value, int | float) or value <= epochs:
         return None
     return f"must be at most the trial's full budget, epochs: {epochs:g}; raise epochs or lower it"

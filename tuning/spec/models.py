@@ -61,7 +61,7 @@ class CheckpointSpec(Frozen):
 
 
 class ConfirmSpec(Frozen):
-    """How the winner of a study is confirmed after the search: the best score of many is lucky as well as good."""
+    """The confirmation of a study's winner after the search: the best score of many is lucky as well as good."""
 
     top: PositiveInt = Field(3, description="so many of a study's best configurations are trained again")
     seeds: PositiveInt = Field(5, description="each with so many training seeds; the best mean validation score wins")

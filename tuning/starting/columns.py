@@ -1,4 +1,4 @@
-"""What the columns of a user's files hold: texts, classes, numbers, or names of rows. Rows in, profiles out."""
+"""Tells what the columns of a user's files hold: texts, classes, numbers, or row names. Rows in, profiles out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store knows of a study when a run begins or goes on: facts, read once, from which a resume is planned."""
+"""The store's record of a study when a run begins or resumes: facts, read once, from which a resume is planned."""
 
 from __future__ import annotations
 

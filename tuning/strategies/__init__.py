@@ -62,7 +62,7 @@ class Population(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What Tune needs to run one study. Made fresh for each; never shared."""
+    """The objects with which Tune runs one study. Made fresh for each; never shared."""
 
     scheduler: TrialScheduler
     trials: int | None  # exactly how many, but for what the experiment's budget cuts; None: until that is spent
@@ -122,7 +122,7 @@ class Strategy(Frozen, ABC):
         return {}
 
     def space_in(self, space: Space, *, own: bool) -> Space:
-        """What it searches of the experiment's `space`, where it has none of its own.
+        """Returns the part of the experiment's `space` that it searches, if it has no space of its own.
 
         Args:
             own: the trainable is the user's own, so defaults are not known.
@@ -130,7 +130,7 @@ class Strategy(Frozen, ABC):
         return space
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """What cannot work: pairs of (path below the strategy or `space.<name>`, rule with the next step)."""
+        """Returns what cannot work, as (path below the strategy or `space.<name>`, rule with the next step)."""
         return []
 
     def changed_in_flight(self, space: Space) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""What is done about trials that fail, hang or run out of memory, and about nodes that are lost."""
+"""Handles trials that fail, hang or run out of memory, and nodes that are lost."""

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Diagnosis(NamedTuple):
-    """Why an actor has ended."""
+    """The reason why an actor has ended."""
 
     address: str  # of its node
     node_lost: bool
@@ -52,7 +52,7 @@ class ActorFailure:
         self._asked = 0.0  # on the monotonic clock
 
     def diagnose(self) -> Diagnosis | None:
-        """Why the actor has ended; None if that is not known yet, or the last query is less than a second ago."""
+        """Returns why the actor has ended; None if that is not known yet, or was asked less than a second ago."""
         now = clock.monotonic()
         if now - self._looked < LOOK:
             return None

@@ -1,4 +1,4 @@
-"""Why a trial has failed, in one line, and whether starting it again could help."""
+"""Describes in one line why a trial has failed, and decides whether starting it again could help."""
 
 from __future__ import annotations
 

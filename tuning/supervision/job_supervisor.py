@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class JobEnd(NamedTuple):
-    """How a job has ended: with a value or with an error."""
+    """The end of a job: with a value or with an error."""
 
     number: int
     lost: float  # seconds that it ran in processes that have died

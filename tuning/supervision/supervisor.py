@@ -62,7 +62,7 @@ class Record(Protocol):
         """True if nothing is left of the budget at this moment."""
 
     def positions(self) -> Mapping[str, int]:
-        """How many events of each trial are recorded."""
+        """Returns the number of recorded events of each trial."""
 
     def reach_limit(self) -> None:
         """Called before the trials are ended for the budget, and again at each step until all have ended."""
@@ -160,7 +160,7 @@ class StudySupervisor:
         self._snapshot_time.spend(seconds)
 
     def positions(self) -> Mapping[str, int]:
-        """How many events of each trial are recorded."""
+        """Returns the number of recorded events of each trial."""
         return self._record.positions()
 
     def close(self) -> None:
@@ -169,7 +169,7 @@ class StudySupervisor:
             heartbeats.forget_beats(self._watch.seen)
 
     def title_of(self, trial: Trial) -> str:
-        """How log messages name a trial."""
+        """Returns the name of a trial in log messages."""
         return str(trial.trial_id)
 
     def handle_failure(self, controller: Controller, trial: Trial, error: Exception) -> None:

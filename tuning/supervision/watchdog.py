@@ -56,7 +56,7 @@ class HungActor(NamedTuple):
 
 
 class _Process:
-    """What is known of one process of a trial."""
+    """The last heartbeat and the progress of one process of a trial."""
 
     def __init__(self) -> None:
         self.beat: Beat | None = None

@@ -134,7 +134,7 @@ class PowerCut(BaseException):
 
 
 class _Here(threading.local):
-    """What runs in this thread: an actor, a task on a node, or (neither) the driver."""
+    """The actor, or the node of the task, that runs in this thread; neither in the driver."""
 
     actor: SimulatedActor | None = None
     node: SimulatedNode | None = None

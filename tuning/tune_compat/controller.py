@@ -65,7 +65,7 @@ class Supervisor(Protocol):
         """Called when a snapshot has been taken, with the driver's time that it took."""
 
     def positions(self) -> Mapping[str, int]:
-        """How many events of each trial are recorded; stored with each snapshot."""
+        """Returns the number of recorded events of each trial; stored with each snapshot."""
 
     def close(self) -> None:
         """Called when the study has ended, or the driver does."""

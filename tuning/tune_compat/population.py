@@ -1,4 +1,4 @@
-"""What a scheduler of a population needs of Ray Tune beyond its public interface, for strategies of any package.
+"""Functions on private parts of Ray Tune that a population's scheduler needs, for strategies of any package.
 
 A `runner` is what Tune passes to a scheduler's methods: a wrapper that allows `pause_trial` and little more. These
 functions know which private attributes stand behind it. Read against ray 2.60.

@@ -1,4 +1,4 @@
-"""What Ray knows of an actor's process: whether it lives, on which node it was, and whether that node is lost.
+"""Asks Ray about an actor's process: whether it lives, on which node it was, and whether that node is lost.
 
 Read against ray 2.60.
 """

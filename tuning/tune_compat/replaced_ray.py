@@ -40,7 +40,7 @@ class Handle:
 
 
 class RayStandIn(Protocol):
-    """What stands behind Ray's functions."""
+    """The interface of an object that answers calls of Ray's functions instead of a cluster."""
 
     def wait(self, *args: Any, **options: Any) -> Any:
         """See `ray.wait`."""

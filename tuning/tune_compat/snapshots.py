@@ -70,7 +70,7 @@ class Snapshot(NamedTuple):
 
 @dataclass(frozen=True)
 class FoundSnapshots:
-    """What Tune has saved of one study: facts about its sealed snapshots, as they lie on the storage.
+    """Facts about the sealed snapshots that Tune has saved of one study, as they lie on the storage.
 
     Args:
         folder: the study's, as users see it.

@@ -1,4 +1,4 @@
-"""What `tune.run` is given to stay quiet, and the environment in which it starts trials' processes.
+"""Options that keep `tune.run` quiet, and the environment in which it starts trials' processes.
 
 Read against ray 2.60.
 """

@@ -13,7 +13,7 @@ LIVE = ("_trial_logging_actors", "_trial_logging_futures", "_logging_future_to_t
 
 
 class Writer(NamedTuple):
-    """What writes the run of one trial."""
+    """The actor that writes the W&B run of one trial."""
 
     actor: Any  # Ray's handle
     inbox: Any  # with a method `put` for (kind, result); see `is_end`

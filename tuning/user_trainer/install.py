@@ -57,7 +57,7 @@ def _backend(search: Any, replaced: str | None) -> type:
             return _search(trainer, self.default_hp_space, n_trials, direction, replaced, keywords)
 
         def default_hp_space(self, trial: Any) -> Any:
-            """What the Trainer keeps where the script gives no space; never called."""
+            """Stands as the Trainer's default for a script that gives no space; never called."""
             raise NotImplementedError
 
     return Tunefleet

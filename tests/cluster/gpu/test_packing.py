@@ -1,4 +1,4 @@
-"""How many trials share a GPU: the arithmetic, the trial that is measured, what is refused before anything starts."""
+"""Trials share a GPU: the arithmetic, the trial that is measured, what is refused before anything starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who listens at an address of this machine, and whose head `auto` finds: another account is not taken for ours."""
+"""The account that listens at an address is found: another account's head is not taken for ours by `auto`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is let in: the file of a token, the folder that Ray works in, and what would open a node to strangers."""
+"""A token keeps strangers out: its file, the folder that Ray works in, and settings that would open a node."""
 
 from __future__ import annotations
 

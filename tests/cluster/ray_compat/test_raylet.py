@@ -1,4 +1,4 @@
-"""What is asked of Ray's daemons and of its head: that they have these calls, and answers with these fields."""
+"""Ray's daemons and its head have the calls that are used, and answer with the fields that are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the keeper deletes and, more important, what it does not; driven by hand as Tune and the runner drive it."""
+"""The keeper deletes what it should and, more important, nothing else; driven by hand as Tune and the runner do."""
 
 from __future__ import annotations
 

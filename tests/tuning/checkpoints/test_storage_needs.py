@@ -1,4 +1,4 @@
-"""How much room checkpoints take at most, and that too little is refused before anything starts."""
+"""The most room that checkpoints take is computed, and too little is refused before anything starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the words of a command line are read: order, abbreviations, mistakes with their next step, completions."""
+"""The words of a command line are read: order, abbreviations, mistakes with their next step, completions."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_words_after_two_dashes_are_no_options(runs: Path, capsys: pytest.Captur
 
 
 def completions(folder: Path, *words: str) -> list[str]:
-    """What a shell offers for the last of `words`."""
+    """Returns what a shell offers for the last of `words`."""
     typed = {"COMP_WORDS": " ".join(["tunefleet", *words[:-1]]), "COMP_CWORD": words[-1]}
     environment = os.environ | typed | {"_TUNEFLEET_COMPLETE": "fish_complete"}
     done = subprocess.run(

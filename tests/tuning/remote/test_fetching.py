@@ -1,4 +1,4 @@
-"""What a head can do to whoever fetches from it: nothing beyond one folder, and no code of it runs."""
+"""A head cannot harm whoever fetches from it: it writes to one folder only, and no code of it runs."""
 
 from __future__ import annotations
 

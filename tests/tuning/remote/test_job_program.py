@@ -1,4 +1,4 @@
-"""What a job runs on a head, over simulated Ray: its exit status, its last words, and how it goes on."""
+"""The program of a job on a head, over simulated Ray: its exit status, its last message, and how it resumes."""
 
 from __future__ import annotations
 

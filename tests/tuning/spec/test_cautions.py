@@ -1,4 +1,4 @@
-"""What a spec says that can only be a mistake, what it says that is probably none, and what it is going to do."""
+"""Mistakes in a spec are refused, likely ones are warned about, and the plan is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What disk a folder lies on, and that SQLite is kept off network disks before anything starts."""
+"""The disk of a folder is found, and SQLite is kept off network disks before anything starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the spec of a trainable of one's own says and need not say: no task, data or model, and names of its own."""
+"""The spec of a user's own trainable needs no task, data or model, and has tunable names of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who of a population takes over from whom, with which values; and what PBT is without exploring."""
+"""Members of a population take over from the right donors, with the right values; and PBT without exploring."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_more_random_trials_than_trials_are_refused() -> None:
 
 
 def test_a_failed_trial_that_runs_again_counts_with_its_score() -> None:
-    """What is proposed next is what would be, had it not failed in between."""
+    """The next proposal is the one that would follow without the failure in between."""
 
     def proposed_after(ends: list[tuple[int, float | None]]) -> object:
         searcher = modelled(trials=6, initial_random=4)

@@ -55,7 +55,7 @@ def more(spec: ExperimentSpec, *, judged: bool = True, **changed: Any) -> Experi
 
 
 def told_by(outcome: ExperimentOutcome) -> dict[tuple[str, int], list[object]]:
-    """What each study has found."""
+    """Returns the values and scores that each study has found."""
     return {
         (study.strategy, study.seed): [(trial.params, [r.metrics for r in trial.reports]) for trial in study.trials]
         + [study.test and study.test.metrics]

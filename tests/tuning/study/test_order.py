@@ -73,7 +73,7 @@ def test_validate_tells_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def rates(spec: ExperimentSpec, *, resume: bool = False) -> list[list[object]]:
-    """What each study has trained, in the order in which studies were begun."""
+    """Returns the learning rates that each study has trained, in the order in which studies were begun."""
     return [[trial.params["learning_rate"] for trial in one.trials] for one in run(spec, resume=resume)[0].studies]
 
 

@@ -132,7 +132,7 @@ def test_a_study_that_is_asked_to_stop_loses_no_trial_and_no_report_that_was_sav
 
 
 def decision(plan: Plan, trial_id: str, accuracy: float) -> str:
-    """What the plan's scheduler says to a report after one epoch."""
+    """Returns the decision of the plan's scheduler on a report after one epoch."""
     trial = known_to_tune(trial_id)
     plan.scheduler.on_trial_add(None, trial)
     result = {"epoch": 1, "metrics/accuracy": accuracy, "training_iteration": 1}

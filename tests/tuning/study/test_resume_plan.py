@@ -1,4 +1,4 @@
-"""What a resume keeps and what it owes: for every combination of what is recorded and what is saved."""
+"""A resume keeps and owes the right trials, for every combination of what is recorded and what is saved."""
 
 from __future__ import annotations
 

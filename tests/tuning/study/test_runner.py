@@ -32,7 +32,7 @@ def folders_of_checkpoints(spec: ExperimentSpec, study: StudyOutcome) -> list[Pa
 
 
 def curves(study: StudyOutcome) -> list[tuple[Any, ...]]:
-    """What each trial was and scored, without its id and its time."""
+    """Returns the values, scores and state of each trial, without its id and its time."""
     return [(dict(t.params), [(r.epoch, dict(r.metrics)) for r in t.reports], t.state) for t in study.trials]
 
 

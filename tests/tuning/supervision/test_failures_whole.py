@@ -33,12 +33,12 @@ DIED = "RayActorError: The actor died unexpectedly before finishing this task."
 
 
 def script(folder: Path, what: dict[float | None, tuple[str, str]]) -> None:
-    """How trials fail from now on: by rate (None: all), where and with what."""
+    """Makes trials fail from now on: by rate (None: all), where and with what."""
     (folder / "script.json").write_text(json.dumps(what))
 
 
 def lives(folder: Path) -> Counter[float]:
-    """How often each rate was begun."""
+    """Counts how often a trial of each rate was begun."""
     return Counter(map(float, (folder / "lives").read_text().split()))
 
 
@@ -185,7 +185,7 @@ def test_half_of_a_space_that_diverges_fails_at_once_and_never_wins(tmp_path: Pa
 
 
 def killed(folder: Path, strategy: str, moment: Moment, times: int, max_failures: int) -> tuple[StudyOutcome, set[str]]:
-    """What has come of a study, and whose processes were killed."""
+    """Returns the outcome of a study, and the ids of the trials whose processes were killed."""
     fixed = {"model.seconds_per_epoch": 60.0}
     spec = curve_experiment(
         folder, strategies=[KILLED[strategy]], fixed=fixed, max_failures=max_failures, test=False, alike_failures=None

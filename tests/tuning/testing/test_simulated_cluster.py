@@ -1,4 +1,4 @@
-"""What the simulated Ray promises: order, ends of processes, room on nodes, and that it leaves no trace."""
+"""The simulated Ray keeps its promises: order, ends of processes, room on nodes, and no trace afterwards."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def test_what_a_simulation_was_asked_for_has_to_happen() -> None:
 
 
 def patched() -> list[object]:
-    """What Ray and the clock are now."""
+    """Returns the current values of all that a simulation replaces in Ray and the clock."""
     from ray._private import state, worker
     from ray.experimental import internal_kv
     from ray.tune.execution import tune_controller

@@ -1,4 +1,4 @@
-"""What our controller relies on in Tune's, checked by runs of Tune's own code on simulated actors.
+"""Tune's controller behaves as ours relies on, checked by runs of Tune's own code on simulated actors.
 
 A release of Ray that works otherwise fails here. What a study makes of it is tested with nodes, failures and budgets.
 """
