@@ -9,10 +9,7 @@ import pytest
 
 from trainables.spec import Params
 from tuning.budget import ResourceUsage
-from tuning.outcome import (
-    TrialOutcome,
-    TrialState,
-)
+from tuning.outcome import TrialOutcome, TrialState
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter
 from tuning.testing.recording import SPACE, begin_trial, make_exploit, make_report, open_study
 from tuning.testing.rules import require_equal, require_refused
@@ -67,8 +64,7 @@ class TrialRecordContract:
     def test_a_clone_that_goes_back_to_an_earlier_epoch_of_its_donor_keeps_its_own_past(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        for trial in "ab":
-            begin_trial(writer, trial)
+        _begin_two_trials(writer)
         writer.add_report("b", make_report(1, 0.9))
         for epoch in (1, 2, 3):
             writer.add_report("a", make_report(epoch, 0.1))
@@ -80,10 +76,7 @@ class TrialRecordContract:
     def test_a_crash_from_before_an_exploit_takes_the_exploit_back(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        for trial in "ab":
-            begin_trial(writer, trial)
-            writer.add_report(trial, make_report(1, 0.1))
-            writer.add_report(trial, make_report(2, 0.1))
+        _begin_two_trials(writer, epochs=2)
         snapshot = writer.positions()
         writer.add_exploit("a", make_exploit(2.0))
         writer.add_report("a", make_report(3, 0.9))
@@ -97,17 +90,14 @@ class TrialRecordContract:
         require_equal(found, ((), (3, 0.2)), rule, step=STATEMENT)
 
     def test_an_exploit_recorded_twice_is_one(self, store: StudyStore, writer: StudyWriter) -> None:
-        for trial in "ab":
-            begin_trial(writer, trial)
-            writer.add_report(trial, make_report(1, 0.1))
+        _begin_two_trials(writer, epochs=1)
         writer.add_exploit("a", make_exploit(1.0))
         open_study(store).add_exploit("a", make_exploit(1.0))
         number = len(_trials(store)[0].lineage)
         require_equal(number, 1, "an exploit that is recorded twice is one", step=STATEMENT)
 
     def test_an_exploit_of_an_epoch_that_the_donor_never_reported_is_refused(self, writer: StudyWriter) -> None:
-        for trial in "ab":
-            begin_trial(writer, trial)
+        _begin_two_trials(writer)
         rule = "an exploit of an epoch that its donor never reported is refused"
         message = "took over epoch 5 of trial b, which has no report there"
         with require_refused(StoreError, message, rule, step=MISTAKE):
@@ -131,8 +121,7 @@ class TrialRecordContract:
     def test_a_failed_trial_that_goes_on_is_one_trial_with_its_past(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        for trial in "ab":
-            begin_trial(writer, trial)
+        _begin_two_trials(writer)
         writer.add_report("a", make_report(1, 0.1))
         writer.end_trial("a", TrialState.FAILED, "OSError: the node went away")
         writer.add_report("a", make_report(2, 0.2))
@@ -196,9 +185,7 @@ class TrialRecordContract:
     def test_of_two_checkpoints_of_one_epoch_the_better_reports_is_named(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        for trial in "ab":
-            begin_trial(writer, trial)
-            writer.add_report(trial, make_report(1, 0.1))
+        _begin_two_trials(writer, epochs=1)
         writer.add_report("a", make_report(2, 0.9))
         writer.add_checkpoint("a", 2, "/own")
         writer.add_exploit("a", make_exploit(1.0))
@@ -228,9 +215,8 @@ class TrialRecordContract:
         resumed = open_study(store)
         resumed.rewind("a", 0)
         resumed.add_report("a", make_report(1, 0.5), ResourceUsage(20.0, 40.0, 20.0, 2008.0))
-        resumed.add_report(
-            "a", make_report(2, 0.6, time=2009.0), ResourceUsage(21.0, 42.0, 21.0, 2009.0)
-        )  # computed again
+        computed_again = make_report(2, 0.6, time=2009.0)
+        resumed.add_report("a", computed_again, ResourceUsage(21.0, 42.0, 21.0, 2009.0))
         rule = "a report that was known keeps what it had cost, and one that was computed again has its own"
         require_equal(store.load("reviews").studies[0].trials[0].costs, (8.0, 21.0), rule, step=STATEMENT)
 
@@ -281,6 +267,14 @@ class TrialRecordContract:
         rule = "a store distinguishes a trial that was set back from one whose reports were lost"
         require_equal(resumed.positions(), {"a": 2}, rule, step=STATEMENT)
         require_equal(resumed.event_counts(), {"a": 3}, rule, step=STATEMENT)
+
+
+def _begin_two_trials(writer: StudyWriter, *, epochs: int = 0) -> None:
+    """Records that the trials `a` and `b` begin, and that each reports an accuracy of 0.1 in its first epochs."""
+    for trial in "ab":
+        begin_trial(writer, trial)
+        for epoch in range(1, epochs + 1):
+            writer.add_report(trial, make_report(epoch, 0.1))
 
 
 def _trials(store: StudyStore) -> tuple[TrialOutcome, ...]:
