@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cluster.capacity import ClusterError
+from cluster.node_report import cuda_devices, installed_versions
 from cluster.nodes.token_file import ray_folder
-from cluster.preflight import cuda_devices, installed_versions
 
 SHARED_MEMORY = Path("/dev/shm")
 CGROUPS = Path("/sys/fs/cgroup")

@@ -1,53 +1,33 @@
 """Checks, before the first trial, that every node of a cluster can run the trials.
 
-One small task per node, all at once, reports what is there: versions, our own code, the local files that trials read,
-the devices, and the storage path in both directions. `problems_of` compares that with the driver; `check_nodes` refuses
-the run with one table of nodes and problems. Imports neither torch nor models.
+One small task per node, all at once, reports what is there (`cluster.node_report`). `problems_of` compares that with
+the driver; `check_nodes` refuses the run with one table of nodes and problems. Imports neither torch nor models.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import hashlib
-import importlib.metadata
-import importlib.util
-import os
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from cluster.capacity import ClusterError, Node
-from cluster.workers.code_shipping import PACKAGES, source_of
+from cluster.node_report import (
+    PROBE,
+    NodeReport,
+    NodeRequest,
+    examine_node,
+    first_line,
+    installed_versions,
+    module_digests,
+)
+from cluster.workers.code_shipping import PACKAGES
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-LIBRARIES = ("ray", "torch", "transformers", "datasets", "accelerate")
 ANSWER_SECONDS = 90.0  # a first worker on a busy node starts within this
-PROBE = b"tunefleet was here"
 NOT_CUDA = ("AMD", "Intel", "TPU", "aws", "HPU", "NPU")  # how Ray's names of other makers' accelerators begin
-
-
-class NodeRequest(NamedTuple):
-    """The places, modules and files that every node has to examine."""
-
-    modules: tuple[str, ...]
-    reads: tuple[str, ...]
-    filesystem: FileSystem
-    probe: str  # path of a file that the driver has written; each node writes its own beside it
-
-
-class NodeReport(NamedTuple):
-    """The findings of one node: what it has and what it lacks."""
-
-    versions: Mapping[str, str]  # "python" and those of `LIBRARIES` that are installed
-    digests: Mapping[str, str | None]  # of each module's sources; None: not found
-    unreadable: Mapping[str, str]  # path -> the system's reason
-    storage: str | None  # what is wrong with the storage path; None: nothing
-    cuda: int | str  # number of devices that CUDA finds, or why it finds none
 
 
 def do_nothing() -> None:
@@ -100,22 +80,6 @@ def _problem_table(
     return [(node, problem) for node in nodes for problem in _problems_of_node(node, own, answers[node.id], request)]
 
 
-def examine_node(request: NodeRequest, node: str) -> NodeReport:
-    """Examines the node that this runs on.
-
-    Args:
-        request: what to examine.
-        node: id of the node; part of the name of the file that it writes.
-    """
-    return NodeReport(
-        installed_versions(),
-        module_digests(request.modules),
-        {path: reason for path in request.reads if (reason := _unreadable(path))},
-        _storage_problem(request.filesystem, request.probe, f"{request.probe}-{node}"),
-        cuda_devices(),
-    )
-
-
 def problems_of(node: Node, own: NodeReport, found: NodeReport) -> Iterator[str]:
     """Yields the problems of a node: where its report differs from the driver's `own`, or is insufficient.
 
@@ -142,76 +106,6 @@ def problems_of(node: Node, own: NodeReport, found: NodeReport) -> Iterator[str]
             yield f"torch {found.versions['torch']} cannot use its {node.accelerator}. Install torch with CUDA."
 
 
-def installed_versions() -> dict[str, str]:
-    """Returns versions by name: Python's (major and minor) and those of `LIBRARIES`."""
-    versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def module_digests(modules: Sequence[str]) -> dict[str, str | None]:
-    """Returns a digest of each module's sources, wherever they are; None for a module that is not found."""
-    return {name: _digest(name) for name in modules}
-
-
-def _digest(name: str) -> str | None:
-    try:
-        source = source_of(name)
-    except ClusterError:
-        return None
-    files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(source)}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-def cuda_devices() -> int | str:
-    """Returns how many devices CUDA finds here, or why it finds none; uses the driver's library, not torch."""
-    hidden = os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all of them from a task that holds none
-    try:
-        cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
-        status = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
-        return f"CUDA's error {status}" if status else count.value
-    except OSError as error:
-        return str(error)
-    finally:
-        if hidden is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = hidden
-
-
-def _unreadable(path: str) -> str | None:
-    try:
-        if Path(path).is_dir():
-            os.listdir(path)
-        else:
-            Path(path).open("rb").close()
-    except OSError as error:
-        return error.strerror
-    return None
-
-
-def _storage_problem(filesystem: FileSystem, theirs: str, own: str) -> str | None:
-    """Reads what the driver has written, and writes what it will read; returns what is wrong."""
-    folder = theirs.rpartition("/")[0]
-    try:
-        with filesystem.open_input_stream(theirs) as stream:
-            if stream.read() != PROBE:
-                return f"cluster.storage: {folder} holds something else than the driver wrote"
-    except FileNotFoundError:
-        return f"cluster.storage: {folder} is not visible from there"
-    except Exception as error:  # a cloud's library may raise anything; the driver reports it
-        return f"cluster.storage: {folder} cannot be read: {_first_line(error)}"
-    try:
-        with filesystem.open_output_stream(own) as stream:
-            stream.write(PROBE)
-    except Exception as error:
-        return f"cluster.storage: {folder} cannot be written: {_first_line(error)}"
-    return None
-
-
 @contextlib.contextmanager
 def _probe_file(filesystem: FileSystem, probe: str) -> Iterator[None]:
     try:
@@ -219,7 +113,7 @@ def _probe_file(filesystem: FileSystem, probe: str) -> Iterator[None]:
             stream.write(PROBE)
     except Exception as error:
         raise ClusterError(
-            f"cluster.storage: {probe.rpartition('/')[0]} cannot be written from here: {_first_line(error)}. Set "
+            f"cluster.storage: {probe.rpartition('/')[0]} cannot be written from here: {first_line(error)}. Set "
             "cluster.storage to a place that this machine and every node reach."
         ) from error
     try:
@@ -257,7 +151,7 @@ def _collect_reports(pending: Mapping[Any, str]) -> dict[str, NodeReport | str]:
         except ray.exceptions.RayTaskError as error:  # such as: our code cannot be imported there
             found[pending[answer]] = f"the check failed: {_last_line(error)}. Install tunefleet there."
         except ray.exceptions.RayError as error:
-            found[pending[answer]] = f"no task runs there: {_first_line(error)}. Look at it with `ray status`."
+            found[pending[answer]] = f"no task runs there: {first_line(error)}. Look at it with `ray status`."
     for answer in silent:
         ray.cancel(answer, force=True)
         found[pending[answer]] = (
@@ -298,10 +192,6 @@ def _table_text(table: Sequence[tuple[Node, str]], nodes: Sequence[Node]) -> str
 def _public(version: str) -> str:
     """Removes the local part of a version: a head without a GPU may have the CPU build of the same torch."""
     return version.partition("+")[0]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
 def _last_line(error: Exception) -> str:

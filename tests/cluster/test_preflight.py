@@ -9,8 +9,9 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from cluster.capacity import ClusterError, Node
+from cluster.node_report import NodeReport, installed_versions, module_digests
 from cluster.nodes.autoscaling import wait_for_nodes
-from cluster.preflight import NodeReport, check_nodes, installed_versions, module_digests, problems_of
+from cluster.preflight import check_nodes, problems_of
 from cluster.spec import ClusterSpec
 from cluster.workers.code_shipping import make_writable_folder
 
