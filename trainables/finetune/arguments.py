@@ -6,7 +6,8 @@ import torch
 from transformers import TrainingArguments
 
 from trainables.errors import InputError
-from trainables.spec import TUNABLES, FineTuneSpec, Params, Value
+from trainables.spec import FineTuneSpec, Params, Value
+from trainables.tunables import TUNABLES
 
 # These are passed to TrainingArguments under their own names; the other tunables are handled one by one.
 TRAINING_ARGUMENTS = (

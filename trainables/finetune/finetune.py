@@ -32,8 +32,9 @@ from trainables.models.families import SEES_PADDING
 from trainables.models.loading import config_value
 from trainables.progress import mark_progress
 from trainables.reporting import NonFiniteScore
-from trainables.spec import ADAM_ONLY, TUNABLES, FineTuneSpec, Params, Value
+from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
+from trainables.tunables import ADAM_ONLY, TUNABLES
 
 
 class FineTuning:

@@ -25,7 +25,8 @@ from transformers.trainer_jit_checkpoint import JITCheckpointCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, has_length
 
 from trainables.errors import InputError
-from trainables.spec import TUNABLES, FineTuneSpec, Params
+from trainables.spec import FineTuneSpec, Params
+from trainables.tunables import TUNABLES
 from trainables.user_trainer.optimizer_state import follows_scores
 
 NEVER_DUE = 10**12  # steps

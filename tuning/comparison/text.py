@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
-from trainables.spec import TUNABLES, Value
+from trainables.spec import Value
+from trainables.tunables import TUNABLES
 from trainables.user_trainer.hp_space import suggested_values
 from tuning.comparison.tables import INTERVAL, NUMBERS, TextTable, comparison_tables
 from tuning.comparison.types import ChosenConfiguration, Comparison, StrategyRow, StudyRow

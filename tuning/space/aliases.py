@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trainables.errors import nearest
-from trainables.spec import TUNABLES
+from trainables.tunables import TUNABLES
 
 # Compared without case, dashes and underscores.
 ALIASES: dict[str, tuple[str, ...]] = {

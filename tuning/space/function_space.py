@@ -20,7 +20,8 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from trainables.errors import InputError
-from trainables.spec import CustomTunable, Params, Tunable, Value, find_tunable
+from trainables.spec import Params, Value
+from trainables.tunables import CustomTunable, Tunable, find_tunable
 from trainables.user_trainer.hp_space import HpSpace, call_hp_space, call_with_trial, load_hp_space, require_mapping
 from trainables.user_trainer.suggesting_trial import Answer, Suggestion, replay_answers
 from tuning.space.dimensions import Dimension

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PrivateAttr, SerializeAsAny, model_serializer
 
-from trainables.spec import Tunable, find_tunable
+from trainables.tunables import Tunable, find_tunable
 from tuning.space.foreign import read_space
 from tuning.space.function_space import FunctionSpace
 from tuning.space.search_space import Space

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, RootModel, SerializeAsAny
 
-from trainables.spec import Params, Tunable, Value, find_tunable
+from trainables.spec import Params, Value
+from trainables.tunables import Tunable, find_tunable
 from tuning.space.aliases import nearest_tunable
 from tuning.space.dimensions import Choice, Dimension, Fixed, check_plain_value
 from tuning.space.ranges import IntUniform, LogInt, LogUniform, Range, Uniform

@@ -8,7 +8,7 @@ from functools import cache
 from pydantic import BaseModel
 
 from trainables.errors import close_match, nearest
-from trainables.spec import TUNABLES
+from trainables.tunables import TUNABLES
 from tuning.space.aliases import meant_tunable
 from tuning.strategies import find_strategies
 

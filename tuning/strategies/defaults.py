@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from trainables.spec import Objective, Params, find_tunable
+from trainables.spec import Objective, Params
+from trainables.tunables import find_tunable
 from tuning.space import FunctionSpace, Space
 from tuning.strategies import Plan, Strategy
 

@@ -17,7 +17,7 @@ from cluster.spec import ClusterSpec
 from cluster.storage import is_uri, uri_mistake, without_credentials
 from trainables.errors import InputError
 from trainables.machine import clock
-from trainables.spec import TUNABLES
+from trainables.tunables import TUNABLES
 from trainables.user_trainer.extended import Extended
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from trainables.user_trainer.shipped import is_shipped, ship

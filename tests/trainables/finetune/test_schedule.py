@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import get_scheduler
 
 from trainables.finetune.schedule import RUN, Schedule, epoch_order
-from trainables.spec import TUNABLES
+from trainables.tunables import TUNABLES
 
 pytestmark = pytest.mark.unit
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tests.support import own_spaces
 from trainables.errors import InputError
-from trainables.spec import Params, Value, find_tunable
+from trainables.spec import Params, Value
+from trainables.tunables import find_tunable
 from tuning.space import Draws, FunctionSpace, Space
 from tuning.space.ranges import Range
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.simulated_studies import MINUTE, long_experiment, run
 from tests.support.specs import GOOD, GRID
 from tests.support.strategies import proposals
-from trainables.spec import TUNABLES
+from trainables.tunables import TUNABLES
 from tuning.outcome import StudyState, TrialState
 from tuning.report.planned import planned_lines
 from tuning.selection.best_spec import best_spec

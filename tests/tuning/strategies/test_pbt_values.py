@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.specs import places_fields
 from trainables.finetune.schedule import Schedule
-from trainables.spec import TUNABLES
+from trainables.tunables import TUNABLES
 from tuning import load_spec, run_experiment
 from tuning.outcome import Exploit, StudyOutcome
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 from trainables.errors import InputError, nearest
-from trainables.spec import TUNABLES
+from trainables.tunables import TUNABLES
 from trainables.user_trainer.hp_space import resolve_hp_space
 from tuning.space import FunctionSpace, Space, unknown_name_rule
 from tuning.spec.mistakes import Mistake, join_path

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trainables.metrics import direction_of
-from trainables.spec import TUNABLES, Value
+from trainables.spec import Value
 from trainables.tasks import find_tasks
+from trainables.tunables import TUNABLES
 from tuning.space import Space
 from tuning.spec.mistakes import Mistake, join_path
 from tuning.spec.validation.draft import Draft
