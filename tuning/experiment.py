@@ -304,10 +304,9 @@ def select(claimed: Claimed, session: Session) -> None:
 def test(claimed: Claimed, session: Session) -> None:
     """Score the chosen models on the test split, as far as that is owed.
 
-    Raises: see `tuning.selection.confirm.score_confirmed` and `tuning.selection.test_scoring.score_searched`.
+    Raises: see `tuning.selection.test_scoring`.
     """
-    from tuning.selection.confirm import score_confirmed  # Ray: see `search`
-    from tuning.selection.test_scoring import score_searched
+    from tuning.selection.test_scoring import score_confirmed, score_searched  # Ray: see `search`
 
     spec, store = claimed.spec, claimed.store
     if spec.confirm is not None:

@@ -1,9 +1,9 @@
 """Confirms a search (`confirm:`): trains the best configurations of each study from the start with several seeds.
 
-In: the resume plans of the studies. Out: confirmations and test scores in the study store. The best score of a search
-is the luckiest of many. So the winner of a study is chosen anew, by the mean validation score of trainings with new
-seeds; only then its models are scored on the test split, once. Each training is recorded as it ends: a crash loses
-those that ran.
+In: the resume plans of the studies. Out: confirmations in the study store. The best score of a search is the luckiest
+of many. So the winner of a study is chosen anew, by the mean validation score of trainings with new seeds; only then
+its models are scored on the test split (`tuning.selection.test_scoring`). Each training is recorded as it ends: a crash
+loses those that ran.
 
     STUDY/confirmed/RANK-SEED/    weights of a training, until the winner's are scored; then nothing is left
 """
@@ -19,22 +19,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ray.exceptions import RayError
 
-from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest
+from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checkpoints.replay import replay
 from trainables.checkpoints.storage import Storage
-from trainables.checksums import damage, write_checksums
+from trainables.checksums import write_checksums
 from trainables.errors import InputError
 from trainables.machine import clock
 from trainables.machine.device_memory import cap_device_memory
 from trainables.progress import waiting
 from trainables.reporting import validate_metrics
 from trainables.spec import FineTuneSpec, Params, Value
-from trainables.training import Scores, Training
+from trainables.training import Training
 from trainables.worker.job_slot import JobCall
 from trainables.worker.team import WorkerDied
-from tuning.outcome import Confirmation, ScoredRows
+from tuning.outcome import Confirmation
 from tuning.selection.candidates import Candidate, candidates, training_spec
-from tuning.selection.evaluations import confirmation_evaluation_id, record_evaluations
 from tuning.selection.schedules import segments_of
 from tuning.selection.training_jobs import JobLost, JobResult, TrainingJob, run_jobs
 from tuning.spec.models import ExperimentSpec, study_name
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from tuning.store.study_store import StudyStore
 
 FOLDER = "confirmed"  # below the study's
-UNSCORED = "no test score: its Trainer has no test rows that give it (a factory may set `trainer.test_dataset`)"
 
 
 class Trained(NamedTuple):
@@ -77,7 +75,7 @@ class TrainedWeights(NamedTuple):
         self.storage.delete(self.path, self.manifest)
 
 
-class Confirming:
+class StudyConfirmation:
     """Leads one study from the end of its search to a winner.
 
     Args:
@@ -112,7 +110,7 @@ class Confirming:
         return TrainedWeights(self._storage.checkpoint_storage(name), path, manifest)
 
     def record(self, confirmation: Confirmation) -> None:
-        """Write down a training that has ended, and let weights go that can belong to no winner any more."""
+        """Record a training that has ended, and delete weights that can belong to no winner any more."""
         self.writer.set_confirmations(confirmation)
         others = [c for c in self.study.confirmations if (c.rank, c.seed) != (confirmation.rank, confirmation.seed)]
         ordered = sorted([*others, confirmation], key=lambda c: (c.rank, c.seed))
@@ -151,14 +149,14 @@ def confirm_studies(
         Interrupted: stopped before all had ended.
     """
     jobs = []
-    for one in _confirming(spec, plans, store, storage):
+    for one in study_confirmations(spec, plans, store, storage):
         for rank, seed in one.plan.trainings:
             given = training_spec(spec, one.study, seed), one.weights(rank, seed)
             call = JobCall(one.title(rank, seed), train_candidate, given)
             jobs.append(TrainingJob((one, one.candidates[rank], seed), call))
     lost, numbers = list[JobLost](), itertools.count(1)
 
-    def receive(job: JobResult[tuple[Confirming, Candidate, int]]) -> None:
+    def receive(job: JobResult[tuple[StudyConfirmation, Candidate, int]]) -> None:
         number = next(numbers)
         try:
             line = _record(job, session)
@@ -172,8 +170,8 @@ def confirm_studies(
         raise lost[0]
 
 
-def _record(job: JobResult[tuple[Confirming, Candidate, int]], session: Session) -> str:
-    """Write down a training that has ended; returns a line about it.
+def _record(job: JobResult[tuple[StudyConfirmation, Candidate, int]], session: Session) -> str:
+    """Record a training that has ended; returns a line about it.
 
     Raises:
         OSError, InputError, JobLost: see `_result`.
@@ -191,11 +189,12 @@ def _record(job: JobResult[tuple[Confirming, Candidate, int]], session: Session)
     )
 
 
-def _confirming(
+def study_confirmations(
     spec: ExperimentSpec, plans: Sequence[StudyPlan], store: StudyStore, storage: RunStorage
-) -> list[Confirming]:
+) -> list[StudyConfirmation]:
+    """Return the studies whose search is over and has trials."""
     return [
-        Confirming(spec, plan, store, storage)
+        StudyConfirmation(spec, plan, store, storage)
         for plan in plans
         if plan.search is Search.KEEP and plan.recorded is not None and plan.recorded.trials
     ]
@@ -249,75 +248,3 @@ def train_candidate(
 def described(error: Exception) -> str:
     """Return type and message of an error on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def score_confirmed(
-    spec: ExperimentSpec,
-    plans: Sequence[StudyPlan],
-    session: Session,
-    store: StudyStore,
-    storage: RunStorage,
-    say: Callable[[str], None],
-) -> None:
-    """Score each winner's models on the test split where that is owed, then delete all weights.
-
-    The scores of a study are recorded together, once all are there.
-
-    Raises:
-        StoreError: the study store cannot be read or written.
-        OSError: weights cannot be read, on any node.
-        JobLost: an evaluation has lost node after node; a resume begins it again.
-        Interrupted: stopped before all had ended.
-    """
-    ours = _confirming(spec, plans, store, storage)
-    _evaluate_on_test(spec, [one for one in ours if one.plan.test], session, store, say)
-    for one in ours:
-        one.drop_all_but(())
-
-
-def _evaluate_on_test(
-    spec: ExperimentSpec, ours: list[Confirming], session: Session, store: StudyStore, say: Callable[[str], None]
-) -> None:
-    jobs = []
-    for number, one in enumerate(ours):
-        trainings = one.study.confirmed()
-        if not trainings:
-            say(f"{one.name}: no configuration was trained with all its seeds, so none is scored on test")
-        for c in trainings:
-            given = training_spec(spec, one.study, c.seed), one.weights(c.rank, c.seed)
-            call = JobCall(f"test of {one.title(c.rank, c.seed)}", score_weights, given)
-            jobs.append(TrainingJob((number, c), call))
-    record_evaluations(
-        spec, store, [confirmation_evaluation_id(spec.name, ours[n].study, c) for n, c in (job.key for job in jobs)]
-    )
-    seen: dict[int, list[Confirmation]] = {}
-    unscored: dict[str, None] = {}
-
-    def receive(job: JobResult[tuple[int, Confirmation]]) -> None:
-        number, winner = job.key
-        one, scores = ours[number], job.result()
-        if one.study.metric not in scores.metrics:
-            unscored[one.name] = None
-            return
-        rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
-        scored = seen.setdefault(number, [])
-        scored.append(replace(winner, test=scores.metrics, rows=rows, tested_at=clock.time()))
-        if len(scored) == one.seeds:
-            one.writer.set_confirmations(*scored)
-            shown = ", ".join(f"{(c.test or {})[one.study.metric]:.4f}" for c in scored)
-            say(f"{one.name}: the models of no. {winner.rank} are scored on test, once: {shown}")
-
-    run_jobs(jobs, spec, session, receive, called="evaluations on test")
-    for name in unscored:
-        say(f"{name}: {UNSCORED}")
-
-
-def score_weights(spec: FineTuneSpec, kept: TrainedWeights, make: Callable[[Params, FineTuneSpec], Training]) -> Scores:
-    """Score a training on the test split; called on a worker. Weights that are lost or damaged are trained again."""
-    with TemporaryDirectory(prefix="tunefleet-") as scratch:
-        folder = kept.storage.scorable(kept.path, kept.manifest, Path(scratch))
-        if folder is None or damage(folder, optional=[MOMENTS]) is not None:
-            return replay(kept.manifest.segments, make, spec, Path(scratch))[0].score("test")
-        training = make(kept.manifest.segments[-1].params, spec)
-        training.restore(folder, weights_only=True)
-    return training.score("test")

@@ -1,30 +1,35 @@
-"""Scores the chosen model of each study on the test split, once, for an experiment without `confirm:`.
+"""Scores the chosen models of each study on the test split, once.
 
 In: the resume plans of the studies. Out: test scores in the study store. The model is the checkpoint behind the best
-validation score, which the keeper of checkpoints has kept. The search never sees the test split, and a study that has a
-score is never scored again. With `confirm:` new trainings choose the model (`tuning.selection.confirm`).
+validation score, which the keeper of checkpoints has kept; with `confirm:` it is the trainings of the winner
+(`tuning.selection.confirm`). The search never sees the test split, and a study that has a score is never scored again.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
+from trainables.checkpoints.manifest import MOMENTS
 from trainables.checkpoints.recomputation import weights_folder
+from trainables.checkpoints.replay import replay
 from trainables.checkpoints.storage import Storage
+from trainables.checksums import damage
 from trainables.lookup import build_training, is_training
 from trainables.machine import clock
 from trainables.reporting import Report
 from trainables.spec import FineTuneSpec, Params
 from trainables.training import Scores, Training
 from trainables.worker.job_slot import JobCall
-from tuning.outcome import ScoredRows, StudyOutcome, TestScore, TrialOutcome
-from tuning.selection.confirm import UNSCORED
-from tuning.selection.evaluations import record_evaluations, search_evaluation_id
+from tuning.outcome import Confirmation, ScoredRows, StudyOutcome, TestScore, TrialOutcome
+from tuning.selection.candidates import training_spec
+from tuning.selection.confirm import StudyConfirmation, TrainedWeights, study_confirmations
+from tuning.selection.evaluations import confirmation_evaluation_id, record_evaluations, search_evaluation_id
 from tuning.selection.training_jobs import JobResult, TrainingJob, run_jobs
 from tuning.spec.models import ExperimentSpec, study_name
 from tuning.study.resume import Search, StudyPlan
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from tuning.store.study_store import StudyStore
 
 logger = logging.getLogger(__name__)
+
+UNSCORED = "no test score: its Trainer has no test rows that give it (a factory may set `trainer.test_dataset`)"
 
 
 class ChosenCheckpoint(NamedTuple):
@@ -133,8 +140,80 @@ def score_checkpoint(
         The scores, and warnings for the user.
     """
     warnings: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
+    with TemporaryDirectory(prefix="tunefleet-") as scratch:
         place = weights_folder(checkpoint.removeprefix(storage.scheme), storage, make, spec, Path(scratch), warnings)
         training = make(params, spec)
         training.restore(place, weights_only=True)
     return training.score("test"), warnings
+
+
+def score_confirmed(
+    spec: ExperimentSpec,
+    plans: Sequence[StudyPlan],
+    session: Session,
+    store: StudyStore,
+    storage: RunStorage,
+    say: Callable[[str], None],
+) -> None:
+    """Score each winner's models on the test split where that is owed, then delete all weights.
+
+    The scores of a study are recorded together, once all are there.
+
+    Raises:
+        StoreError: the study store cannot be read or written.
+        OSError: weights cannot be read, on any node.
+        JobLost: an evaluation has lost node after node; a resume begins it again.
+        Interrupted: stopped before all had ended.
+    """
+    ours = study_confirmations(spec, plans, store, storage)
+    _score_winners(spec, [one for one in ours if one.plan.test], session, store, say)
+    for one in ours:
+        one.drop_all_but(())
+
+
+def _score_winners(
+    spec: ExperimentSpec, ours: list[StudyConfirmation], session: Session, store: StudyStore, say: Callable[[str], None]
+) -> None:
+    jobs = []
+    for number, one in enumerate(ours):
+        trainings = one.study.confirmed()
+        if not trainings:
+            say(f"{one.name}: no configuration was trained with all its seeds, so none is scored on test")
+        for c in trainings:
+            given = training_spec(spec, one.study, c.seed), one.weights(c.rank, c.seed)
+            call = JobCall(f"test of {one.title(c.rank, c.seed)}", score_weights, given)
+            jobs.append(TrainingJob((number, c), call))
+    record_evaluations(
+        spec, store, [confirmation_evaluation_id(spec.name, ours[n].study, c) for n, c in (job.key for job in jobs)]
+    )
+    seen: dict[int, list[Confirmation]] = {}
+    unscored: dict[str, None] = {}
+
+    def receive(job: JobResult[tuple[int, Confirmation]]) -> None:
+        number, winner = job.key
+        one, scores = ours[number], job.result()
+        if one.study.metric not in scores.metrics:
+            unscored[one.name] = None
+            return
+        rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
+        scored = seen.setdefault(number, [])
+        scored.append(replace(winner, test=scores.metrics, rows=rows, tested_at=clock.time()))
+        if len(scored) == one.seeds:
+            one.writer.set_confirmations(*scored)
+            shown = ", ".join(f"{(c.test or {})[one.study.metric]:.4f}" for c in scored)
+            say(f"{one.name}: the models of no. {winner.rank} are scored on test, once: {shown}")
+
+    run_jobs(jobs, spec, session, receive, called="evaluations on test")
+    for name in unscored:
+        say(f"{name}: {UNSCORED}")
+
+
+def score_weights(spec: FineTuneSpec, kept: TrainedWeights, make: Callable[[Params, FineTuneSpec], Training]) -> Scores:
+    """Score a training on the test split; called on a worker. Weights that are lost or damaged are trained again."""
+    with TemporaryDirectory(prefix="tunefleet-") as scratch:
+        folder = kept.storage.scorable(kept.path, kept.manifest, Path(scratch))
+        if folder is None or damage(folder, optional=[MOMENTS]) is not None:
+            return replay(kept.manifest.segments, make, spec, Path(scratch))[0].score("test")
+        training = make(kept.manifest.segments[-1].params, spec)
+        training.restore(folder, weights_only=True)
+    return training.score("test")
