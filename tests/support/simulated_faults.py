@@ -9,7 +9,7 @@ from ray.exceptions import OutOfMemoryError
 
 from trainables.machine.oom_probe import OomEvidence
 from trainables.worker.job_slot import JobCall
-from tuning.testing.simulated_cluster import JOB
+from tuning.testing.simulated_process import JOB
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedRay
 
 COSTS = {"save": 4.0, "restore": 4.0, "reset": 4.0}  # for `simulated_ray`: so that each of them can be interrupted

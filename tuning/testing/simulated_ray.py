@@ -1,10 +1,10 @@
 """Simulates Ray without processes, in virtual time: a whole experiment runs in a second, and repeats exactly.
 
 In the block of `simulated_ray` Tune's own controller, its actor manager, our callbacks, schedulers and searchers run as
-they are. What is simulated is below them (`simulated_cluster`): nodes and their memory, actors, tasks, the table of
-heartbeats, and the clock (`trainables.machine.clock`). An actor is an object of this process. A call of its method runs
-when its turn comes, and takes the seconds that it sleeps by the clock: `LearningCurve` with `model.seconds_per_epoch`.
-Time jumps to the next event.
+they are. What is simulated is below them: nodes and their memory, actors, tasks, the table of heartbeats, and the clock
+(`trainables.machine.clock`). An actor is an object of this process. A call of its method runs when its turn comes, and
+takes the seconds that it sleeps by the clock: `LearningCurve` with `model.seconds_per_epoch`. Time jumps to the next
+event. A test causes events by the methods of `SimulatedCluster` and `VirtualTime`:
 
     with simulated_ray(SimulatedNode("a"), SimulatedNode("b", cpus=4)) as ray:
         ray.at(100.0, lambda: ray.lose("b"))  # a power cut there
@@ -20,7 +20,6 @@ not because a step is long. Threads of the driver (copies of states, snapshots) 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import tempfile
 import threading
@@ -33,23 +32,13 @@ from unittest import mock
 
 from trainables.machine import clock
 from trainables.machine.oom_probe import OomEvidence
-from trainables.progress import Beat
-from tuning.testing.simulated_cluster import (
-    BEGINNING,
-    PowerCut,
-    Reference,
-    SimulatedActor,
-    SimulatedCluster,
-    SimulatedNode,
-    as_task_error,
-    copied,
-    node_died,
-)
+from tuning.testing.heartbeat_table import HeartbeatTable
+from tuning.testing.simulated_cluster import PowerCut, SimulatedCluster
+from tuning.testing.simulated_process import Reference, SimulatedActor, SimulatedNode, copied, node_died, task_error
 from tuning.tune_compat.replaced_ray import READY, TERMINATE, Handle, replaced_ray
 
 __all__ = ["PowerCut", "SimulatedActor", "SimulatedNode", "SimulatedRay", "simulated_ray"]
 
-BEAT = 0.5  # seconds between two beats of a simulated process
 OTHER_THREAD = 0.005  # real seconds between two checks of a thread that waits for a node that does not answer
 
 
@@ -70,7 +59,7 @@ class _Handle(Handle):
         self._ray, self._actor = ray, actor
 
     def __del__(self) -> None:
-        self._ray._let_go(self._actor)
+        self._ray._release(self._actor)
 
     def __getattr__(self, name: str) -> _Method:
         if name.startswith("_") and name not in (READY, TERMINATE):
@@ -79,7 +68,24 @@ class _Handle(Handle):
 
 
 class SimulatedRay(SimulatedCluster):
-    """Replaces Ray's functions; see `simulated_ray`. A test requests events by the methods of `SimulatedCluster`."""
+    """Replaces Ray's functions; see `simulated_ray` for the arguments.
+
+    Attributes:
+        table: of keys and values, on the head.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[SimulatedNode],
+        start_seconds: Sequence[float],
+        tick: float,
+        costs: Mapping[str, float],
+        folder: Path,
+        passed: float,
+    ) -> None:
+        super().__init__(nodes, start_seconds, costs, folder, passed)
+        self.table = HeartbeatTable(self)
+        self._tick, self._thread = tick, threading.get_ident()
 
     def wait(
         self, references: Sequence[Reference], *, num_returns: int = 1, timeout: float | None = None, **_: Any
@@ -94,7 +100,7 @@ class SimulatedRay(SimulatedCluster):
 
         if threading.get_ident() == self._thread:
             until = None if timeout is None else self._now + (0.0 if timeout == 0 else max(timeout, self._tick))
-            self._pass_time(until, enough)
+            self._advance(until, enough)
         elif not enough():
             time.sleep(OTHER_THREAD)  # virtual time is the driver's main thread's
         ready = sorted((one for one in references if one.order is not None), key=lambda one: one.order or 0)
@@ -130,9 +136,9 @@ class SimulatedRay(SimulatedCluster):
         """
         reference, pinned = Reference(), getattr(options.get("scheduling_strategy"), "node_id", self.nodes[0].id)
         (node,) = [one for one in self.nodes if one.id == pinned]
-        if self._reachable(node):
-            value, error = self._called(node, function, args, kwargs)
-            if self._reachable(node):
+        if node.reachable:
+            value, error = self._run_task(node, function, args, kwargs)
+            if node.reachable:
                 self._deliver(reference, value, error)
                 return reference
         self._unanswered.append((node, reference))
@@ -140,14 +146,14 @@ class SimulatedRay(SimulatedCluster):
             self._deliver(reference, error=node_died())
         return reference
 
-    def _called(self, node: SimulatedNode, function: Any, args: Any, kwargs: Any) -> tuple[Any, Exception | None]:
-        before, self._here.node = self._here.node, node
+    def _run_task(self, node: SimulatedNode, function: Any, args: Any, kwargs: Any) -> tuple[Any, Exception | None]:
+        before, self._current.node = self._current.node, node
         try:
             return copied(function(*args, **kwargs)), None
         except Exception as error:
-            return None, as_task_error("task", error)
+            return None, task_error("task", error)
         finally:
-            self._here.node = before
+            self._current.node = before
 
     def node_table(self) -> list[dict[str, Any]]:
         """Replaces `ray.nodes`."""
@@ -155,7 +161,7 @@ class SimulatedRay(SimulatedCluster):
 
     def has_room(self, resources: Mapping[str, float]) -> bool:
         """True if a node has these resources free."""
-        return self._fitting(resources) is not None
+        return self._node_with_room(resources) is not None
 
     def cluster_resources(self) -> dict[str, float]:
         """Replaces `ray.cluster_resources`."""
@@ -170,7 +176,7 @@ class SimulatedRay(SimulatedCluster):
 
     def context(self) -> Any:
         """Replaces `ray.get_runtime_context`, for what runs now: the driver or one of its actors."""
-        actor, node = self._here.actor, self._node_here
+        actor, node = self._current.actor, self._current_node
         return SimpleNamespace(
             get_node_id=lambda: node.id,
             get_actor_id=lambda: None if actor is None else actor.id,
@@ -195,11 +201,11 @@ class SimulatedRay(SimulatedCluster):
 
     def answers(self, address: str, port: int) -> bool:
         """True if the node with that address would answer."""
-        return any(self._reachable(node) for node in self.nodes if node.name == address)
+        return any(node.reachable for node in self.nodes if node.name == address)
 
-    def left_mark(self, actor_id: str) -> OomEvidence | None:
+    def oom_evidence(self, actor_id: str) -> OomEvidence | None:
         """Returns the evidence about memory that the process has left on its node."""
-        return self._memory_deaths.get(actor_id)
+        return self._actor(actor_id).memory
 
     def kill_process(self, process: int) -> None:
         """Replaces SIGKILL to the process with that id."""
@@ -209,54 +215,15 @@ class SimulatedRay(SimulatedCluster):
 
     def shared_memory(self, real: Path) -> Path:
         """Returns the shared memory of the node of what runs now; the driver's node is this machine."""
-        node = self._node_here
+        node = self._current_node
         folder = real if node is self.nodes[0] else self._folder / node.name
         folder.mkdir(exist_ok=True)
         return folder
 
     def beat(self) -> None:
         """Makes the process that runs now send heartbeats from now on."""
-        if self._here.actor is not None:
-            self._here.actor.beats = True
-
-    def _write_beats(self, namespace: bytes) -> None:
-        now = self.monotonic()
-        now = self._slept_at if now - self._woke_at < BEAT else now  # of those just awake the newest beats are old
-        for actor in self.actors:
-            if actor.beats and actor.alive and actor.node is not None:
-                sent = actor.hung_since if actor.frozen and actor.hung_since is not None else now
-                quiet = 0.0 if actor.hung_since is None else sent - actor.hung_since
-                number = int((sent - BEGINNING) / BEAT) + 1
-                beat = Beat(number, actor.node.id, actor.process, quiet, actor.begun, actor.epoch, 0)
-                self._table[namespace, f"{actor.id}/0"] = json.dumps(beat).encode()
-
-    def kv_put(self, key: str | bytes, value: str | bytes, overwrite: bool = True, namespace: bytes = b"") -> bool:
-        """Stores a value in the head's table of keys and values."""
-        self._table[namespace, _text(key)] = value if isinstance(value, bytes) else value.encode()
-        return True
-
-    def kv_get(self, key: str | bytes, namespace: bytes = b"") -> bytes | None:
-        """Returns the value of a key; None without one."""
-        return self._table.get((namespace, _text(key)))
-
-    def kv_list(self, prefix: str | bytes, namespace: bytes = b"") -> list[bytes]:
-        """Returns the keys that begin with `prefix`."""
-        self._write_beats(namespace)
-        return [key.encode() for space, key in self._table if space == namespace and key.startswith(_text(prefix))]
-
-    def kv_del(self, key: str | bytes, del_by_prefix: bool = False, namespace: bytes = b"") -> int:
-        """Removes a key, or all that begin with it, and returns how many."""
-        gone = [
-            one for one in self._table
-            if one[0] == namespace and (one[1].startswith(_text(key)) if del_by_prefix else one[1] == _text(key))
-        ]  # fmt: skip
-        for one in gone:
-            del self._table[one]
-        return len(gone)
-
-
-def _text(key: str | bytes) -> str:
-    return key if isinstance(key, str) else key.decode()
+        if self._current.actor is not None:
+            self._current.actor.beats = True
 
 
 @contextlib.contextmanager
@@ -300,8 +267,8 @@ def simulated_ray(
                 stack.enter_context(clock.use(simulation))
                 yield simulation
         finally:
-            simulation._put_back()
-        simulation._check_asked()
+            simulation.restore_kept()
+        simulation.require_requested()
 
 
 def _own_names(simulation: SimulatedRay) -> dict[str, Any]:
@@ -309,9 +276,9 @@ def _own_names(simulation: SimulatedRay) -> dict[str, Any]:
     from trainables.machine.shared_memory import own_root
 
     def read_oom_probe(actor_id: str) -> OomEvidence | None:
-        return simulation.left_mark(actor_id)
+        return simulation.oom_evidence(actor_id)
 
-    def no_mark(name: str) -> None:
+    def no_probe(name: str) -> None:
         raise OSError("a simulated process holds no memory")
 
     def kill_process(process: int) -> None:
@@ -320,7 +287,7 @@ def _own_names(simulation: SimulatedRay) -> dict[str, Any]:
     return {
         "tuning.supervision.actor_failures.read_oom_probe": read_oom_probe,
         "tuning.supervision.watchdog.kill_process": kill_process,
-        "trainables.machine.oom_probe.OomProbe": no_mark,
+        "trainables.machine.oom_probe.OomProbe": no_probe,
         "trainables.progress.ProgressTracker.start_heartbeat": lambda *_: simulation.beat(),
         "trainables.machine.shared_memory.own_root": lambda: simulation.shared_memory(own_root()),
     }

@@ -17,7 +17,6 @@ Whatever of this is missing in another release makes `mock.patch` raise when the
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +36,22 @@ class Handle:
 
     def __init__(self, actor_id: str) -> None:
         self._actor_id = SimpleNamespace(hex=lambda: actor_id)
+
+
+class KeyValueTable(Protocol):
+    """The interface of a table that answers calls of `ray.experimental.internal_kv`."""
+
+    def put(self, key: Any, value: Any, overwrite: bool = True, namespace: Any = None) -> bool:
+        """See `internal_kv._internal_kv_put`."""
+
+    def get(self, key: Any, namespace: Any = None) -> bytes | None:
+        """See `internal_kv._internal_kv_get`."""
+
+    def keys(self, prefix: Any, namespace: Any = None) -> list[bytes]:
+        """See `internal_kv._internal_kv_list`."""
+
+    def delete(self, key: Any, del_by_prefix: bool = False, namespace: Any = None) -> int:
+        """See `internal_kv._internal_kv_del`."""
 
 
 class RayStandIn(Protocol):
@@ -63,17 +78,9 @@ class RayStandIn(Protocol):
     def available_resources(self) -> dict[str, float]:
         """See `ray.available_resources`."""
 
-    def kv_put(self, *args: Any, **options: Any) -> bool:
-        """See `internal_kv._internal_kv_put`."""
-
-    def kv_get(self, *args: Any, **options: Any) -> bytes | None:
-        """See `internal_kv._internal_kv_get`."""
-
-    def kv_list(self, *args: Any, **options: Any) -> list[bytes]:
-        """See `internal_kv._internal_kv_list`."""
-
-    def kv_del(self, *args: Any, **options: Any) -> int:
-        """See `internal_kv._internal_kv_del`."""
+    @property
+    def table(self) -> KeyValueTable:
+        """The head's table of keys and values."""
 
     def create(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]) -> Handle:
         """Starts an actor of the class `cls`, and returns its handle."""
@@ -117,8 +124,6 @@ def replaced_ray(stand_in: RayStandIn, session: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for target, value in (_public_names(stand_in) | _private_names(stand_in, session)).items():
             stack.enter_context(mock.patch(target, value))
-        groups = importlib.import_module("ray.util.placement_group")  # a function of that name hides it in `ray.util`
-        stack.enter_context(mock.patch.object(groups, "placement_group_table", dict))  # there are none
         yield
 
 
@@ -157,10 +162,10 @@ def _private_names(stand_in: RayStandIn, session: Path) -> dict[str, Any]:
         "ray._private.state.actors": stand_in.state_of,
         "ray.actor.ActorClass._remote": create,
         "ray.remote_function.RemoteFunction._remote": call,
-        "ray.experimental.internal_kv._internal_kv_put": stand_in.kv_put,
-        "ray.experimental.internal_kv._internal_kv_get": stand_in.kv_get,
-        "ray.experimental.internal_kv._internal_kv_list": stand_in.kv_list,
-        "ray.experimental.internal_kv._internal_kv_del": stand_in.kv_del,
+        "ray.experimental.internal_kv._internal_kv_put": stand_in.table.put,
+        "ray.experimental.internal_kv._internal_kv_get": stand_in.table.get,
+        "ray.experimental.internal_kv._internal_kv_list": stand_in.table.keys,
+        "ray.experimental.internal_kv._internal_kv_del": stand_in.table.delete,
         "ray.tune.execution.tune_controller.PlacementGroupResourceManager": lambda: _resource_manager(stand_in),
         "ray.tune.execution.tune_controller.time": stand_in,  # how long it waits for processes to end
         # What Ray would be asked for over the network.

@@ -81,12 +81,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
                 return start(cls, *arguments, **options)
 
             def keep(actor: SimulatedActor, method: str, value: Any) -> None:
-                most[0] = max(most[0], len(ray.kv_list(b"", namespace=BEATS)))
+                most[0] = max(most[0], len(ray.table.keys(b"", namespace=BEATS)))
 
             simulated.setattr(ActorClass, "_remote", started)
             ray.after(keep)
             outcome = run_experiment(spec, progress=False, resume=True)
-            left = ray.kv_list(b"", namespace=BEATS)
+            left = ray.table.keys(b"", namespace=BEATS)
     beats = (most[0], len(left))
     return Story(spec.run_folder / STUDIES / "grid-seed0", outcome, called, environments, beats)
 

@@ -1,0 +1,100 @@
+"""Virtual time: a clock that jumps from one event to the next, so that hours pass in a moment.
+
+Events of the same moment happen in the order in which they were requested, so a simulation repeats exactly.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+
+EPOCH = 1_700_000_000.0  # seconds since 1970 at which each simulation begins
+BEGINNING = 1000.0  # on the monotonic clock
+
+
+class VirtualTime:
+    """The clock and the events of a simulation. It is a `trainables.machine.clock.Clock`.
+
+    Args:
+        passed: seconds between the first simulation of a test and this one, which resumes it.
+    """
+
+    def __init__(self, passed: float) -> None:
+        self._now, self._ahead = BEGINNING, 0.0  # `_ahead`: seconds of the call that is computed now
+        self._passed = passed
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._requested: list[float] = []  # seconds of the events from `at` that have not happened
+        self._suspended_at = self._resumed_at = float("-inf")  # on the monotonic clock
+
+    def monotonic(self) -> float:
+        """See `trainables.machine.clock.Clock`."""
+        return self._now + self._ahead
+
+    def time(self) -> float:
+        """See `trainables.machine.clock.Clock`."""
+        return EPOCH + self._passed + self.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """See `trainables.machine.clock.Clock`. Events happen meanwhile."""
+        self._advance(self._now + seconds, lambda: False)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning."""
+        return self.monotonic() - BEGINNING
+
+    def at(self, seconds: float, what: Callable[[], None]) -> None:
+        """Calls `what` at that time, in seconds since the beginning, which must come before the simulation ends."""
+        self._requested.append(seconds)
+
+        def happen() -> None:
+            self._requested.remove(seconds)
+            what()
+
+        self._schedule(BEGINNING + seconds, happen)
+
+    def suspend(self, seconds: float) -> None:
+        """Suspends the driver and all processes for `seconds`, as on a laptop whose lid is closed."""
+        self._suspended_at, self._now = self._now, self._now + seconds
+        self._resumed_at = self._now
+        self._queue = [(when + seconds, order, what) for when, order, what in self._queue]
+
+    def last_heartbeat(self, period: float) -> float:
+        """Returns the time on the monotonic clock at which processes have sent their last heartbeats.
+
+        Processes that were suspended sent it before, until `period` seconds have passed again.
+        """
+        now = self.monotonic()
+        return self._suspended_at if now - self._resumed_at < period else now
+
+    def require_requested(self) -> None:
+        """Checks, at the end of the simulation, that all requested events have happened.
+
+        Raises:
+            AssertionError: one of them has not.
+        """
+        if self._requested:
+            first = min(self._requested)
+            raise AssertionError(f"the simulation ended after {self.seconds:g} s, before {first:g} s came")
+
+    def _schedule(self, when: float, what: Callable[[], None]) -> None:
+        """Calls `what` at that time on the monotonic clock, or as the next event if that is over."""
+        heapq.heappush(self._queue, (max(when, self._now), next(self._order), what))
+
+    def _advance(self, until: float | None, enough: Callable[[], bool]) -> None:
+        """Processes events in order until `enough()` is true, or the time is `until`.
+
+        Raises:
+            RuntimeError: no event is left, and there is no `until`.
+        """
+        while not enough():
+            if not self._queue or (until is not None and self._queue[0][0] > until):
+                if until is None:
+                    raise RuntimeError("the simulation waits for what can never come")
+                self._now = max(self._now, until)
+                return
+            when, _, what = heapq.heappop(self._queue)
+            self._now = max(self._now, when)
+            what()
