@@ -42,6 +42,27 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[MpsDaemon]
     Raises:
         ClusterError: Ray's servers did not start.
     """
+    with (
+        _temporary_folder() as folder,
+        MpsDaemon(folder, wanted=spec.mps) as daemon,
+        temporary_environment(
+            _settings(spec, imports) | compile_cache_settings(folder),
+            always={"TMPDIR": folder, **launcher_settings(), **daemon.settings},
+        ),
+        _forking(folder, imports) as server,
+    ):
+        try:
+            _start(folder)
+            _end_without_sigterm()
+            if server:
+                server.wait()
+            yield daemon
+        finally:
+            _shut_down(folder, server)
+
+
+def _settings(spec: ClusterSpec, imports: Imports | None) -> dict[str, str]:
+    """Returns the environment variables of a local Ray, with a new token; those that the user has set stay."""
     settings = {
         **SETTINGS,
         **NO_METRICS,
@@ -58,23 +79,7 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[MpsDaemon]
         settings["RAY_preload_python_modules"] = ",".join(imports.late)
     if os.environ.get(AUTH_MODE, "token").lower() != "token":
         del settings["RAY_AUTH_TOKEN"]  # switched off by the user's own RAY_AUTH_MODE, which stays
-    with (
-        _temporary_folder() as folder,
-        MpsDaemon(folder, wanted=spec.mps) as daemon,
-        temporary_environment(
-            settings | compile_cache_settings(folder),
-            always={"TMPDIR": folder, **launcher_settings(), **daemon.settings},
-        ),
-        _forking(folder, imports) as server,
-    ):
-        try:
-            _start(folder)
-            _end_without_sigterm()
-            if server:
-                server.wait()
-            yield daemon
-        finally:
-            _shut_down(folder, server)
+    return settings
 
 
 def _start(folder: str) -> None:
@@ -93,9 +98,8 @@ def _start(folder: str) -> None:
                 logging_level="warning",
                 _temp_dir=f"{folder}/ray",  # Ray makes it writable for every account; the one around it is closed
             )
-        except (
-            Exception
-        ) as error:  # Ray's own are of no common kind; its servers have half a minute, busy machine or not
+        except Exception as error:  # Ray's own are of no common kind
+            # Its servers have half a minute, on a busy machine or not.
             load, cores = os.getloadavg()[0], own_node.usable_cores()
             raise ClusterError(
                 f"local Ray: its servers did not start ({type(error).__name__}: {error}). The load of this machine is "

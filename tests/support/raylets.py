@@ -111,7 +111,7 @@ class RayNode:
         return self.computes(TRIALS)
 
     def computes(self, titles: str | tuple[str, ...]) -> int:
-        """Returns the node's processes whose titles begin so."""
+        """Counts the node's processes whose titles begin so."""
         names = []
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
@@ -168,32 +168,9 @@ class RayNodes:
 
     def _start(self, name: str, cpus: int, gpus: int, cable: Cable | None, environment: Mapping[str, str]) -> RayNode:
         # Never a dead node's ports: the head asks there ever more rarely, and would take the new node for dead, too.
-        base = self._base = first_of_free_ports(PORTS_PER_NODE, above=self._base)
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--disable-usage-stats"]
-        if self.closed:
-            command = [sys.executable, "-m", "tuning.cli", "cluster", "start", *([] if self.nodes else ["--head"])]
-            command += [f"--address={self.nodes[0].address}"] if self.nodes else []
-            command += ["--"]
-        elif self.nodes:
-            command += [f"--address={self.nodes[0].address}"]
-        else:
-            command += ["--head"]
-        command += ["--block"]
-        command += [f"--{port}={base + offset}" for offset, port in enumerate(PORTS, start=2)]
-        command += [f"--min-worker-port={base + 10}", f"--max-worker-port={base + PORTS_PER_NODE - 1}"]
-        command += [f"--num-cpus={cpus}", f"--num-gpus={gpus}", f"--object-store-memory={100 * 2**20}"]
-        if self.nodes:
-            address = self.nodes[0].address
-            command += [f"--node-ip-address={cable.there if cable else self.address}"]
-            if self.disguised:
-                command = ["unshare", "--uts", "--mount", "sh", "-c", OTHER_MACHINE, "sh", name, *command]
-            if cable:
-                command = ["ip", "netns", "exec", cable.name, *command]
-        else:
-            address = f"{self.address}:{base}"
-            command += [f"--node-ip-address={self.address}"]
-            command += ["--include-dashboard=false", f"--port={base}", f"--ray-client-server-port={base + 1}"]
-            command += [f"--temp-dir={self.folder / 'ray'}"]
+        self._base = first_of_free_ports(PORTS_PER_NODE, above=self._base)
+        address = self.nodes[0].address if self.nodes else f"{self.address}:{self._base}"
+        command = self._command(name, cpus, gpus, cable)
         mode = {"HOME": str(self.folder), "RAY_AUTH_MODE": "token"} if self.closed else NO_TOKEN
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "TUNE_"))}
         log = self.folder / f"{name}.log"
@@ -213,6 +190,34 @@ class RayNodes:
             time.sleep(0.1)
         self.nodes.append(node)
         return node
+
+    def _command(self, name: str, cpus: int, gpus: int, cable: Cable | None) -> list[str]:
+        """Returns the command that starts a node with ports from `_base` on."""
+        base = self._base
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--disable-usage-stats"]
+        if self.closed:
+            command = [sys.executable, "-m", "tuning.cli", "cluster", "start", *([] if self.nodes else ["--head"])]
+            command += [f"--address={self.nodes[0].address}"] if self.nodes else []
+            command += ["--"]
+        elif self.nodes:
+            command += [f"--address={self.nodes[0].address}"]
+        else:
+            command += ["--head"]
+        command += ["--block"]
+        command += [f"--{port}={base + offset}" for offset, port in enumerate(PORTS, start=2)]
+        command += [f"--min-worker-port={base + 10}", f"--max-worker-port={base + PORTS_PER_NODE - 1}"]
+        command += [f"--num-cpus={cpus}", f"--num-gpus={gpus}", f"--object-store-memory={100 * 2**20}"]
+        if self.nodes:
+            command += [f"--node-ip-address={cable.there if cable else self.address}"]
+            if self.disguised:
+                command = ["unshare", "--uts", "--mount", "sh", "-c", OTHER_MACHINE, "sh", name, *command]
+            if cable:
+                command = ["ip", "netns", "exec", cable.name, *command]
+        else:
+            command += [f"--node-ip-address={self.address}"]
+            command += ["--include-dashboard=false", f"--port={base}", f"--ray-client-server-port={base + 1}"]
+            command += [f"--temp-dir={self.folder / 'ray'}"]
+        return command
 
     def stop(self) -> None:
         """Ends every node that is left, the head last."""

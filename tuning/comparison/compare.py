@@ -23,7 +23,7 @@ from tuning.comparison.ranks import rank_strategies
 from tuning.comparison.scores import StudyScores, mean_estimate, study_scores, with_bootstrap
 from tuning.comparison.study_rows import study_row
 from tuning.comparison.ties import find_ties, tie_caveats
-from tuning.comparison.types import AnytimeCurves, Comparison, Curve, StrategyRow, StudyRow
+from tuning.comparison.types import AnytimeCurves, Comparison, Curve, ExpectedBest, StrategyRow, StudyRow
 from tuning.comparison.verdict import verdict_text
 from tuning.comparison.verdict_levels import level_share, verdict_caveats, verdict_number
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState, best_study
@@ -53,24 +53,16 @@ def compare(
         InputError: `outcome` is no outcome of an experiment.
         ValueError: the outcome has no study.
     """
-    if not isinstance(outcome, ExperimentOutcome):
-        step = "give what run_experiment returns, or tunefleet.load_outcome(NAME)"
-        raise InputError("outcome", shortened(outcome), f"{type_name(outcome)} is no outcome of an experiment", step)
-    if not outcome.studies:
-        raise ValueError(f"experiment {outcome.name!r} holds no study: nothing to compare; run it first")
-    first = outcome.studies[0]
-    by_strategy: dict[str, list[StudyOutcome]] = {}
-    for study in outcome.studies:
-        by_strategy.setdefault(study.strategy, []).append(study)
+    _require_studies(outcome)
+    declared, first, by_strategy = spec or {}, outcome.studies[0], _by_strategy(outcome.studies)
     curves = {name: [best_so_far_curve(study) for study in studies] for name, studies in by_strategy.items()}
     tests = {name: [study_scores(study) for study in studies] for name, studies in by_strategy.items()}
     completed = impute_failed(by_strategy, tests)
     target = _worst_final(curves.values(), first.mode) if target is None else target
     price = first.price if price is None else price
     rows = _strategy_rows(by_strategy, with_bootstrap(tests, first.metric), curves, target, price)
-    randoms = [expected_best_curve(own, _score_range(first)) for own in by_strategy.values() if own[0].kind == RANDOM]
-    expected = tuple(one for one in randoms if one is not None)
-    baseline, worthwhile = _baseline(rows, spec or {}), worthwhile_of(spec or {}, first.metric)
+    expected = _expected_best(by_strategy)
+    baseline, worthwhile = _baseline(rows, declared), worthwhile_of(declared, first.metric)
     number, planned = verdict_number(outcome.studies)
     pairs = pairs_of(
         with_bootstrap(completed.tests, first.metric),
@@ -79,9 +71,9 @@ def compare(
         baseline=baseline.strategy,
         worthwhile=worthwhile,
         lost=completed.lost,
-        rowless=(spec or {}).get("trainable") == CLOSED_FORM,
+        rowless=declared.get("trainable") == CLOSED_FORM,
         share=level_share(number, planned),
-        unfinished=_unfinished(outcome.studies, spec or {}),
+        unfinished=_unfinished(outcome.studies, declared),
     )
     won, same = best_study(outcome.studies), same_choices(rows)
     best = next((row for row in rows if won is not None and row.strategy == won.strategy), None)
@@ -109,11 +101,26 @@ def compare(
         verdict=verdict_text(rows, pairs, first.metric, baseline, worthwhile, may_grow=number < planned),
         caveats=(
             *(verdict_caveats(number, planned) if pairs else ()),
-            *tie_caveats(ties, first.metric, spec or {}),
+            *tie_caveats(ties, first.metric, declared),
             *origin_caveats(rows, same),
             *comparison_caveats(rows, pairs, outcome.studies, spec, completed.imputed),
         ),
     )
+
+
+def _require_studies(outcome: object) -> None:
+    if not isinstance(outcome, ExperimentOutcome):
+        step = "give what run_experiment returns, or tunefleet.load_outcome(NAME)"
+        raise InputError("outcome", shortened(outcome), f"{type_name(outcome)} is no outcome of an experiment", step)
+    if not outcome.studies:
+        raise ValueError(f"experiment {outcome.name!r} holds no study: nothing to compare; run it first")
+
+
+def _by_strategy(studies: Sequence[StudyOutcome]) -> dict[str, list[StudyOutcome]]:
+    found: dict[str, list[StudyOutcome]] = {}
+    for study in studies:
+        found.setdefault(study.strategy, []).append(study)
+    return found
 
 
 def worthwhile_of(spec: Mapping[str, Any], metric: str) -> float | None:
@@ -139,6 +146,12 @@ def _baseline(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> StrategyR
     """Returns the declared baseline, else the first strategy."""
     declared = declared_baseline({row.strategy: row.kind for row in rows}, spec)
     return next((row for row in rows if row.strategy == declared), rows[0])
+
+
+def _expected_best(by_strategy: Mapping[str, Sequence[StudyOutcome]]) -> tuple[ExpectedBest, ...]:
+    """Returns what smaller random searches would have found, for each random search that allows an estimate."""
+    found = [expected_best_curve(own, _score_range(own[0])) for own in by_strategy.values() if own[0].kind == RANDOM]
+    return tuple(one for one in found if one is not None)
 
 
 def _score_range(study: StudyOutcome) -> tuple[float, float]:

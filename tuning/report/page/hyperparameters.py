@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.spec import Value
@@ -80,30 +80,24 @@ def hyperparameter_figures(
     table = _table(searched, metric)
     missing = None if groups else f"it needs {FEWEST} trials of a strategy with a score and different values."
 
-    def views(draw: Callable[[str, TrialGroup], Drawing], more: int) -> tuple[View, ...]:
-        return tuple(
-            View(
-                name,
-                group.summary(name, metric),
-                plotly_json(draw(name, group), height=420),
-                COLUMN * (len(group.params) + (more if name == ALL else 1)),  # one for the score, or the scale
-            )
-            for name, group in groups.items()
-        )
+    def view(name: str, drawing: Drawing, more: int) -> View:
+        group = groups[name]
+        width = COLUMN * (len(group.params) + more)
+        return View(name, group.summary(name, metric), plotly_json(drawing, height=420), width)
 
-    def parallel(name: str, group: TrialGroup) -> Drawing:
-        return _parallel(group, metric)
-
-    def slices(name: str, group: TrialGroup) -> Drawing:
-        return _pooled_slices(group, metric, colours) if name == ALL else _slices(group, metric)
-
+    parallel, slices = list[View](), list[View]()
+    for name, group in groups.items():
+        several = name == ALL
+        parallel.append(view(name, _parallel(group, metric), 2 if several else 1))  # axes of the score, the strategy
+        drawing = _pooled_slices(group, metric, colours) if several else _slices(group, metric)
+        slices.append(view(name, drawing, 0 if several else 1))  # the scale
     return [
         Figure(
             "parallel",
             "Parallel coordinates",
             "Each line is a trial; it crosses each axis at the value in force when the trial reached its best score. "
             "The thickest is the winner's.",
-            views(parallel, 2),  # one more axis for the strategy
+            tuple(parallel),
             table,
             missing,
         ),
@@ -112,7 +106,7 @@ def hyperparameter_figures(
             "slices",
             "Slices",
             "The best score of each trial over each hyperparameter alone; the star is the winner's.",
-            views(slices, 0),
+            tuple(slices),
             table,
             missing,
         ),
