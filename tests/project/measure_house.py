@@ -4,40 +4,25 @@
 
 In: a checkout of tunefleet, by default this one; of an older one too, as long as it has the three packages and
 `tuning.testing.simulated_ray`. Out: one table on standard output. Imports of the product are read, not run, except for
-the last part: a small experiment in simulated Ray, whose calls are traced in a process of its own.
+the last part (`tests.project.spec_path`).
 """
 
 from __future__ import annotations
 
 import ast
 import io
-import json
-import os
-import subprocess
 import sys
-import tempfile
 import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
+
+from tests.project.spec_path import PACKAGES, trace_spec
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("cluster", "trainables", "tuning")
 NOT_COUNTED = ("tuning/api", "tuning/examples")  # the facade repeats names on purpose; examples are for users to copy
 PRIVATE_RAY = ("ray._", "ray.core.generated", "ray.tune.execution", "ray.air.execution", "ray.experimental.internal_kv")
-SPEC_CLASS = "ExperimentSpec"
-# An experiment in closed form, run by the command from its first line to its first trial.
-EXPERIMENT = """\
-name: measured
-trainable: learning_curve
-task: reviews
-epochs: 2
-space: {learning_rate: {loguniform: [1e-4, 1e-2]}}
-strategies: [{kind: random, trials: 2}]
-"""
 
 
 def product_files(checkout: Path) -> list[Path]:
@@ -190,107 +175,6 @@ def duplicated_names(checkout: Path) -> dict[str, list[str]]:
     return {name: modules for name, modules in sorted(repeated.items()) if len(modules) > 1}
 
 
-@dataclass(frozen=True)
-class SpecPath:
-    """The way of the experiment's spec, as an argument, from the command to the first trial."""
-
-    modules: tuple[str, ...]  # in order of first entry
-    upward: int  # calls that pass it back to a module that it entered before the caller's
-    reentries: int  # calls that pass it from one module to another that it has been in before
-
-
-def trace_spec(checkout: Path) -> SpecPath:
-    """Runs `EXPERIMENT` from `checkout` in simulated Ray, in a process of its own, and follows the spec.
-
-    Raises:
-        subprocess.CalledProcessError: the experiment does not run there; standard error tells why.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "experiment.yaml").write_text(EXPERIMENT)
-        paths = os.pathsep.join(map(str, (checkout, checkout / "tuning" / "api")))
-        command = [sys.executable, str(Path(__file__).resolve()), "--trace", "traced.json"]
-        environment = {**os.environ, "PYTHONPATH": paths, "TUNEFLEET_STORE": "", "WANDB_MODE": "disabled"}
-        subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
-        traced = json.loads((Path(folder) / "traced.json").read_text())
-    return SpecPath(tuple(traced["modules"]), traced["upward"], traced["reentries"])
-
-
-class SpecTracer:
-    """A profile function that follows arguments of the spec's class through the product's modules.
-
-    Attributes:
-        done: true once the first trial has begun; later calls are not followed.
-    """
-
-    def __init__(self) -> None:
-        self.modules: list[str] = []
-        self.upward, self.reentries, self.done = 0, 0, False
-
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        """Called by the interpreter for each call and return in its thread."""
-        if self.done or event != "call":
-            return
-        module = frame.f_globals.get("__name__", "")
-        if module == "trainables.learning_curve" and frame.f_code.co_name == "advance":
-            self.done = True
-        if _is_product(module) and frame.f_code.co_name[0] != "<" and _takes_spec(frame):
-            self._enter(module, frame)
-
-    def _enter(self, module: str, frame: FrameType) -> None:
-        caller = next((name for name in _callers(frame) if name in self.modules), None)
-        if module not in self.modules:
-            self.modules.append(module)
-        elif caller is not None and caller != module:
-            self.reentries += 1
-            self.upward += self.modules.index(module) < self.modules.index(caller)
-
-    def result(self) -> SpecPath:
-        """Returns what was followed so far."""
-        return SpecPath(tuple(self.modules), self.upward, self.reentries)
-
-
-def _is_product(module: str) -> bool:
-    return module.partition(".")[0] in PACKAGES and not module.startswith("tuning.testing")
-
-
-def _takes_spec(frame: FrameType) -> bool:
-    """True if an argument of the call is the spec; the spec's own methods do not count."""
-    code = frame.f_code
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    holders = [name for name in names if type(frame.f_locals.get(name)).__name__ == SPEC_CLASS]
-    return bool(holders) and holders[0] != "self"
-
-
-def _callers(frame: FrameType) -> Iterator[str]:
-    """Yields the product's modules on the call stack, the caller's first."""
-    outer = frame.f_back
-    while outer is not None:
-        if _is_product(module := outer.f_globals.get("__name__", "")):
-            yield module
-        outer = outer.f_back
-
-
-def _trace_here(target: Path) -> None:
-    """Runs the experiment of the working directory under a tracer, and writes what it found to `target`."""
-    import threading
-
-    from tuning.cli import main
-    from tuning.testing.simulated_ray import simulated_ray
-
-    tracer = SpecTracer()
-    with simulated_ray():
-        threading.setprofile(tracer)
-        sys.setprofile(tracer)
-        try:
-            status = main(["run", "experiment.yaml"])
-        finally:
-            sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type]
-    if status or not tracer.done:
-        raise SystemExit(f"the experiment ended with status {status}; a trial has{'' if tracer.done else ' not'} begun")
-    target.write_text(json.dumps(asdict(tracer.result())))
-
-
 def table(checkout: Path) -> Iterable[str]:
     """Yields the lines of the table for one checkout."""
     size, found, traced = sizes(checkout), circles(checkout), trace_spec(checkout)
@@ -310,7 +194,4 @@ def table(checkout: Path) -> Iterable[str]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--trace"]:
-        _trace_here(Path(sys.argv[2]))
-    else:
-        print("\n".join(table(Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT)))
+    print("\n".join(table(Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT)))
