@@ -1,4 +1,4 @@
-"""Measures how the product is built: sizes, circles of imports, private Ray, duplicated names, and the way of the spec.
+"""Measures how the product is built: sizes, circles of imports, private Ray, repeated names, and the path of the spec.
 
     python -m tests.project.measure_house [CHECKOUT]
 

@@ -33,7 +33,7 @@ strategies: [{kind: random, trials: 2}]
 
 @dataclass(frozen=True)
 class SpecPath:
-    """The way of the experiment's spec, as an argument, from the command to the first trial."""
+    """The path of the experiment's spec, as an argument, from the command to the first trial."""
 
     modules: tuple[str, ...]  # in order of first entry
     upward: int  # calls that pass it back to a module that it entered before the caller's

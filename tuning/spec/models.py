@@ -44,7 +44,7 @@ NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_fai
     *("baseline", "worthwhile"),  # how the scores are compared
     *("until", "extended"),  # how many seeds there are
 }
-# Fields that older specs have not got: where they say nothing they are left out, so that those keep their digests.
+# Fields that older specs have not got: unset ones are left out, so that those specs keep their digests.
 ADDED = ("hp_space", "in_flight", "verdicts", "until", "extended")
 
 
@@ -274,7 +274,7 @@ class ExperimentSpec(FineTuneSpec):
         Of the budget that is its limit, not its price. Of an extended experiment it is what it began with: what is
         added changes no earlier result.
         """
-        plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST | self._says_nothing(ADDED))
+        plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST | self._unset_fields(ADDED))
         for began in self.extended[:1]:
             plain["seeds"] = plain["seeds"][: began.seeds]
             plain["strategies"] = plain["strategies"][: began.strategies]
@@ -288,9 +288,9 @@ class ExperimentSpec(FineTuneSpec):
     def plain(self) -> dict[str, Any]:
         """All fields as YAML has them, without those that do not concern this trainable and have their defaults."""
         unread = (*ADDED, *FINETUNE_FIELDS) if self.own else ADDED
-        return self.model_dump(mode="json", exclude=self._says_nothing(unread))
+        return self.model_dump(mode="json", exclude=self._unset_fields(unread))
 
-    def _says_nothing(self, names: Iterable[str]) -> set[str]:
+    def _unset_fields(self, names: Iterable[str]) -> set[str]:
         return {*names} - {*self.stated(names)}
 
     def to_yaml(self) -> str:

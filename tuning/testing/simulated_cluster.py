@@ -43,13 +43,13 @@ class SimulatedCluster(ProcessSimulation):
         self._kept: list[SavedRun] = []
         self._cut = False  # by `end_driver`
 
-    def before(self, what: Callable[[SimulatedActor, str], None]) -> None:
-        """Calls `what(actor, method)` when a call of an actor's method begins; `__init__` when its process starts."""
-        self._at_begin.append(what)
+    def before(self, callback: Callable[[SimulatedActor, str], None]) -> None:
+        """Calls `callback(actor, method)` when an actor's method begins; `__init__` when its process starts."""
+        self._at_begin.append(callback)
 
-    def after(self, what: Callable[[SimulatedActor, str, Any], None]) -> None:
-        """Calls `what(actor, method, value)` after each call of an actor's method, before its value is delivered."""
-        self._at_end.append(what)
+    def after(self, callback: Callable[[SimulatedActor, str, Any], None]) -> None:
+        """Calls `callback(actor, method, value)` after an actor's method has ended, before its value is delivered."""
+        self._at_end.append(callback)
 
     def of(self, trial: str) -> SimulatedActor:
         """Returns the process that computes the trial with that id now.

@@ -272,7 +272,7 @@ def simulated_ray(
 
 
 def _own_names(simulation: SimulatedRay) -> dict[str, Any]:
-    """Returns what replaces our own calls to nodes, and what a process does to itself, by the name of each."""
+    """Returns replacements for our own calls to nodes and processes, by the name under which each is looked up."""
     from trainables.machine.shared_memory import own_root
 
     def read_oom_probe(actor_id: str) -> OomEvidence | None:

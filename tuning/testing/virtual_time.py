@@ -45,13 +45,13 @@ class VirtualTime:
         """Seconds since the beginning."""
         return self.monotonic() - BEGINNING
 
-    def at(self, seconds: float, what: Callable[[], None]) -> None:
-        """Calls `what` at that time, in seconds since the beginning, which must come before the simulation ends."""
+    def at(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Calls `callback` at that time, in seconds since the beginning, which must come before the simulation ends."""
         self._requested.append(seconds)
 
         def happen() -> None:
             self._requested.remove(seconds)
-            what()
+            callback()
 
         self._schedule(BEGINNING + seconds, happen)
 
@@ -59,7 +59,7 @@ class VirtualTime:
         """Suspends the driver and all processes for `seconds`, as on a laptop whose lid is closed."""
         self._suspended_at, self._now = self._now, self._now + seconds
         self._resumed_at = self._now
-        self._queue = [(when + seconds, order, what) for when, order, what in self._queue]
+        self._queue = [(when + seconds, order, callback) for when, order, callback in self._queue]
 
     def last_heartbeat(self, period: float) -> float:
         """Returns the time on the monotonic clock at which processes have sent their last heartbeats.
@@ -79,9 +79,9 @@ class VirtualTime:
             first = min(self._requested)
             raise AssertionError(f"the simulation ended after {self.seconds:g} s, before {first:g} s came")
 
-    def _schedule(self, when: float, what: Callable[[], None]) -> None:
-        """Calls `what` at that time on the monotonic clock, or as the next event if that is over."""
-        heapq.heappush(self._queue, (max(when, self._now), next(self._order), what))
+    def _schedule(self, when: float, callback: Callable[[], None]) -> None:
+        """Calls `callback` at that time on the monotonic clock, or as the next event if that is over."""
+        heapq.heappush(self._queue, (max(when, self._now), next(self._order), callback))
 
     def _advance(self, until: float | None, enough: Callable[[], bool]) -> None:
         """Processes events in order until `enough()` is true, or the time is `until`.
@@ -95,6 +95,6 @@ class VirtualTime:
                     raise RuntimeError("the simulation waits for what can never come")
                 self._now = max(self._now, until)
                 return
-            when, _, what = heapq.heappop(self._queue)
+            when, _, callback = heapq.heappop(self._queue)
             self._now = max(self._now, when)
-            what()
+            callback()

@@ -1,7 +1,7 @@
 """Tune's controller with hooks: it calls a `Supervisor` at the points where a study's trials can be decided on.
 
-What is decided stands in `tuning.supervision`; here stands how Tune is made to do it. It also fixes behaviour of Tune
-that every study relies on, whichever supervisor is used:
+`tuning.supervision` decides; this module makes Tune carry it out. It also fixes behaviour of Tune that every study
+relies on, whichever supervisor is used:
 
 - Trials keep their index in Tune's list: callbacks identify them by it, and Tune would move a restarted trial to the
   end. New trials are named by it, so a trial has the same name in every run.
