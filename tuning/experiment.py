@@ -1,7 +1,7 @@
 """Runs an experiment: claim, search, select, test. The only module that knows the order of these stages.
 
-In: a spec. Out: its outcome; each stage leaves what it found in the study store and in the run folder, and the next one
-starts from there:
+In: a spec, or an experiment that has run and what is added to it. Out: its outcome; each stage leaves what it found in
+the study store and in the run folder, and the next one starts from there:
 
     claim    the run folder is this process's alone, and holds the resolved spec
     search   every study that has not finished, one after the other, under Ray Tune
@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.session import connect
+from cluster.spec import ClusterSpec
 from trainables.lookup import trainable_kind
+from tuning.argument_checks import check_experiment, override_texts
 from tuning.checkpoints.storage_needs import require_storage
-from tuning.extension import with_another_seed
+from tuning.extension import extended_spec, with_another_seed
 from tuning.outcome import ExperimentOutcome
 from tuning.report.data_summary import data_lines
 from tuning.run_folder.folder import claim_run_folder, release_if_unused, with_extensions
@@ -54,6 +56,8 @@ from tuning.tune_compat.settings import tune_settings
 if TYPE_CHECKING:
     from cluster.session import Session
 
+RUNS = ClusterSpec().storage  # where the run folders are, as for the command line
+
 
 def run_experiment(
     spec: ExperimentSpec | str | Path | Mapping[str, Any],
@@ -77,7 +81,8 @@ def run_experiment(
             never with another space, metric, budget or other data: what decides results by the spec stays.
         fresh: without `resume`, begin anew where an experiment of this name was run before: all that is left of that
             one, in the run folder and in the store, is removed. What never had a score is, without it, too.
-        take_over: of a run in a bucket, go on also if a driver of another machine seems to be alive; it stops.
+        take_over: of a run in a bucket, or in a PostgreSQL store, go on also if a driver of another machine, or of a
+            copy, seems to be alive; it stops.
         trust_fetched: with `resume`, go on also with what was fetched from a cluster, which may then run code here.
 
     Returns:
@@ -116,6 +121,43 @@ def run_experiment(
         f"undecided with {len(claimed.spec.seeds)} seeds; adds seed {more.seeds[-1]} for verdict {more.verdict_number}"
     )
     return run_experiment(more, progress=progress, resume=True, force=force, trust_fetched=trust_fetched)
+
+
+def extend_experiment(
+    experiment: str | Path,
+    overrides: str | Sequence[str] | Mapping[str, Any],
+    *,
+    storage: str | Path = RUNS,
+    progress: bool = True,
+    force: bool = False,
+    take_over: bool = False,
+    trust_fetched: bool = False,
+) -> ExperimentOutcome:
+    """Add seeds or strategies to an experiment that has run, and run what is new; what is there stays as it is.
+
+    A verdict that was seen before counts: see `tuning.comparison.verdict_levels`. What was cut off, `run_experiment`
+    continues with `resume=True`.
+
+    Args:
+        experiment: its name, its spec file, or the path or the URI of its run folder.
+        overrides: what is added: `{"seeds": [0, 1, 2, 3, 4], "strategies.3": {"kind": "random", "trials": 8}}`, or
+            texts such as `"seeds=[0,1,2,3,4]"`.
+        storage: where the run folders are, for a name.
+        progress, force, take_over, trust_fetched: see `run_experiment`.
+
+    Returns:
+        All that is recorded of it, as `run_experiment` does.
+
+    Raises:
+        UnknownExperiment: there is no such experiment.
+        InputError: nothing is added, a seed or a strategy of before is left out, or something else would change.
+        SpecError, RunFolderError, ClusterError, StoreError, RepeatedFailure, Interrupted: see `run_experiment`.
+    """
+    texts = override_texts(overrides)
+    spec = extended_spec(check_experiment(experiment), storage, texts, force=force, trust_fetched=trust_fetched)
+    return run_experiment(
+        spec, progress=progress, resume=True, force=force, take_over=take_over, trust_fetched=trust_fetched
+    )
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 from trainables.errors import InputError
 from tuning.comparison import compare
 from tuning.errors import RunFolderError
 from tuning.outcome import ExperimentOutcome
+from tuning.run_folder.experiments import find_store
+from tuning.run_folder.recorded_spec import load_recorded_spec
 from tuning.selection.candidates import training_seeds
 from tuning.spec.models import STORE_VARIABLE, ExperimentSpec, Extension
 from tuning.spec.store_url import sqlite_file
 from tuning.store.study_store import StudyStore
+
+
+def extended_spec(
+    experiment: str, storage: str | Path, overrides: Sequence[str], *, force: bool = False, trust_fetched: bool = False
+) -> ExperimentSpec:
+    """Return the spec of a recorded experiment, extended by what `overrides` add to it.
+
+    Args:
+        experiment, storage, overrides, force, trust_fetched: see `load_recorded_spec`.
+
+    Raises:
+        UnknownExperiment, RunFolderError, SpecError, ClusterError: see `load_recorded_spec`.
+        RunFolderError, StoreError: see `has_test_score`.
+        InputError: see `extend_spec`.
+    """
+    before = load_recorded_spec(experiment, storage, force=force, trust_fetched=trust_fetched)
+    requested = load_recorded_spec(experiment, storage, overrides, force=force, trust_fetched=trust_fetched)
+    judged = has_test_score(before.name, find_store(experiment, storage))
+    return extend_spec(before, requested, judged=judged)
 
 
 def extend_spec(before: ExperimentSpec, requested: ExperimentSpec, *, judged: bool) -> ExperimentSpec:

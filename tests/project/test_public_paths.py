@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = {
     "tunefleet": (
         "Comparison", "ExperimentOutcome", "ExperimentSpec", "InputError", "SpecError", "StudyOutcome", "TrialOutcome",
-        "UnknownExperiment", "compare", "compare_across", "experiments", "hyperparameter_search", "install",
-        "load_outcome", "load_spec", "report", "run", "train_final",
+        "UnknownExperiment", "compare", "compare_across", "experiments", "extend", "hyperparameter_search",
+        "install", "load_outcome", "load_spec", "report", "run", "train_final",
     ),
     "tuning": (
-        "Comparison", "ExperimentSpec", "SpecError", "compare", "hyperparameter_search", "install", "load_spec",
-        "run_experiment",
+        "Comparison", "ExperimentSpec", "SpecError", "compare", "extend_experiment", "hyperparameter_search", "install",
+        "load_spec", "run_experiment",
     ),
     "tuning.space": ("Space",),
     "tuning.strategies": ("Plan", "Strategy"),

@@ -87,16 +87,16 @@ def _extended(requested: ExperimentSpec, *, resume: bool, force: bool) -> Experi
     """The spec of the recorded experiment with what `requested` adds; an earlier job may have added it.
 
     Raises:
-        UnknownExperiment, RunFolderError, SpecError, StoreError: see `RunFolderSpec.load`.
+        UnknownExperiment, RunFolderError, SpecError, StoreError: see `load_recorded_spec`.
         InputError: it adds nothing, or changes something else.
     """
-    from tuning.cli.run import RunFolderSpec
     from tuning.extension import extend_spec, has_test_score, is_part
     from tuning.run_folder.experiments import find_store
     from tuning.run_folder.folder import with_extensions
+    from tuning.run_folder.recorded_spec import load_recorded_spec
 
     name, storage = requested.name, requested.cluster.storage
-    before = RunFolderSpec(name, storage, force=force, trust_fetched=False).load()
+    before = load_recorded_spec(name, storage, force=force)
     if resume and is_part(requested, before):
         return with_extensions(requested)
     return extend_spec(before, requested, judged=has_test_score(name, find_store(name, storage)))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import gc
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +15,6 @@ from tuning.cli.command import Command
 from tuning.cli.exit_status import FAILED, INTERRUPTED, SUCCESS, UNREAD
 from tuning.cli.output import drop_output, print_message
 from tuning.cli.parameters import experiment_argument, overrides_argument, spec_argument, storage_option
-from tuning.run_folder.experiments import find_experiment, find_store, storage_of
 from tuning.spec.store_url import StoreError
 
 if TYPE_CHECKING:
@@ -36,7 +34,8 @@ def _resume_options(command: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--take-over",
             is_flag=True,
-            help="of a run in a bucket: also from a driver on another machine that may be alive; that one stops",
+            help="of a run in a bucket or a PostgreSQL store: also from a driver elsewhere that may be alive; that one "
+            "stops",
         ),
         click.option(
             "--force",
@@ -71,10 +70,10 @@ def resume_command(
     experiment: str, overrides: tuple[str, ...], force: bool, take_over: bool, trust_fetched: bool, storage: str
 ) -> int:
     """Resume a run that was interrupted; finished trials are not run again."""
-    recorded = RunFolderSpec(experiment, storage, force, trust_fetched)
-    return run_spec(
-        recorded.load(overrides), resume=True, force=force, take_over=take_over, trust_fetched=trust_fetched
-    )
+    from tuning.run_folder.recorded_spec import load_recorded_spec
+
+    spec = load_recorded_spec(experiment, storage, overrides, force=force, trust_fetched=trust_fetched)
+    return run_spec(spec, resume=True, force=force, take_over=take_over, trust_fetched=trust_fetched)
 
 
 @click.command(cls=Command)
@@ -83,58 +82,10 @@ def extend_command(
     experiment: str, overrides: tuple[str, ...], force: bool, take_over: bool, trust_fetched: bool, storage: str
 ) -> int:
     """Add seeds or strategies to an experiment; what is there is not run again."""
-    from tuning.extension import extend_spec, has_test_score
+    from tuning.extension import extended_spec
 
-    recorded = RunFolderSpec(experiment, storage, force, trust_fetched)
-    before, requested = recorded.load(), recorded.load(overrides)
-    judged = has_test_score(before.name, find_store(experiment, storage))
-    return run_spec(
-        extend_spec(before, requested, judged=judged),
-        resume=True,
-        force=force,
-        take_over=take_over,
-        trust_fetched=trust_fetched,
-    )
-
-
-class RunFolderSpec(NamedTuple):
-    """The spec in the run folder of an experiment that is to be continued."""
-
-    experiment: str
-    storage: str
-    force: bool
-    trust_fetched: bool
-
-    def load(self, overrides: Sequence[str] = ()) -> ExperimentSpec:
-        """The spec with `overrides`.
-
-        Raises:
-            UnknownExperiment: there is no such run folder.
-            RunFolderError: it was fetched, or its spec file was edited, and nobody has allowed that.
-            SpecError: it is no valid spec.
-        """
-        from tuning.run_folder.files import ORIGIN
-        from tuning.run_folder.folder import refuse_changed, refuse_fetched
-        from tuning.spec.loading import load_spec
-        from tuning.spec.mistakes import SpecError
-        from tuning.spec.models import SPEC_FILE
-        from tuning.store.study_store import StudyStore
-
-        folder = find_experiment(self.experiment, self.storage)
-        if not self.trust_fetched:
-            refuse_fetched(folder)
-        if not self.force:  # before it is read: a damaged one may be no spec any more, or another experiment's
-            store = functools.partial(find_store, self.experiment, self.storage)
-            refuse_changed(folder / SPEC_FILE, lambda: StudyStore(store()).spec(folder.name))
-        here = f"cluster.storage={storage_of(self.experiment, self.storage)}"
-        try:
-            return load_spec(folder / SPEC_FILE, [here, *overrides])
-        except SpecError as error:
-            if (folder / ORIGIN).is_file():  # its data, or its model, may lie on the cluster alone
-                error.add_note(
-                    "it was fetched: on its cluster the same `tunefleet submit` goes on with --resume, --extend"
-                )
-            raise
+    spec = extended_spec(experiment, storage, overrides, force=force, trust_fetched=trust_fetched)
+    return run_spec(spec, resume=True, force=force, take_over=take_over, trust_fetched=trust_fetched)
 
 
 def run_spec(

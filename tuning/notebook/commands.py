@@ -1,4 +1,4 @@
-"""The functions of `tunefleet`: run an experiment, open one that was run, compare it, show it, keep its model.
+"""The functions of `tunefleet`: run an experiment, extend or open one that was run, compare, show it, keep its model.
 
 An experiment that was run is given by its outcome, or by its name, the path of its run folder, or s3://BUCKET/FOLDER/NAME.
 """
@@ -40,7 +40,8 @@ def run(
         overrides: changes to it: `{"epochs": 2, "strategies.0.trials": 8}`, or texts such as `"epochs=2"`.
         resume: continue a run that was interrupted; what is finished is not run again.
         force: with `resume`, continue also with other versions of libraries or other code; both are recorded.
-        take_over: of a run in a bucket, continue also if a driver of another machine seems to be alive; it stops.
+        take_over: of a run in a bucket, or in a PostgreSQL store, continue also if a driver of another machine, or of a
+            copy, seems to be alive; it stops.
         fresh: begin anew where an experiment of this name was run before; all that is left of that one is removed.
         progress: show each study while it runs: a live table in a notebook or a terminal, else one line per report.
 
@@ -53,6 +54,36 @@ def run(
 
     loaded = load_spec(spec, overrides)
     return run_experiment(loaded, resume=resume, force=force, take_over=take_over, fresh=fresh, progress=progress)
+
+
+def extend(
+    experiment: str | Path,
+    overrides: str | Sequence[str] | Mapping[str, Any],
+    *,
+    force: bool = False,
+    take_over: bool = False,
+    progress: bool = True,
+    storage: str | Path = STORAGE,
+) -> ExperimentOutcome:
+    """Add seeds or strategies to an experiment that has run, run what is new, and return all that is recorded.
+
+    Args:
+        experiment: its name, its run folder, or its URI in a bucket.
+        overrides: what is added: `{"seeds": [0, 1, 2, 3, 4]}`, or texts such as `"seeds=[0,1,2,3,4]"`.
+        force, take_over, progress: as in `run`.
+        storage: as in `load_outcome`.
+
+    Raises:
+        InputError: nothing is added, a seed or a strategy of before is left out, or something else would change.
+        UnknownExperiment: there is no such experiment.
+        RunFolderError: another process runs it, or its run folder cannot be gone on with.
+        ClusterError: the cluster cannot be reached or cannot hold a trial.
+    """
+    from tuning.experiment import extend_experiment
+
+    return extend_experiment(
+        experiment, overrides, storage=storage, force=force, take_over=take_over, progress=progress
+    )
 
 
 def experiments(storage: str | Path = STORAGE) -> list[str]:

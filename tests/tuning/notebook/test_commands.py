@@ -64,10 +64,23 @@ def test_an_experiment_runs_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     assert "grid-seed0  trial 2 (" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("ray")
+def test_an_experiment_that_has_run_gets_more_seeds(tmp_path: Path) -> None:
+    before = tunefleet.run(fields(tmp_path), {"epochs": 1}, progress=False)
+    after = tunefleet.extend("whole", {"seeds": [0, 1]}, storage=tmp_path, progress=False)
+    assert [(study.strategy, study.seed) for study in after.studies] == [
+        ("grid", 0), ("random", 0), ("random", 1), ("grid", 1),
+    ]  # fmt: skip
+    assert after.studies[:2] == before.studies
+    assert tunefleet.load_outcome("whole", storage=tmp_path) == after
+
+
 def test_an_unknown_experiment_is_reported_with_where_it_was_looked_for(tmp_path: Path) -> None:
     for call in (tunefleet.load_outcome, tunefleet.compare, tunefleet.report, tunefleet.train_final):
         with pytest.raises(UnknownExperiment, match="no experiment of that name in"):
             call("nothing", storage=tmp_path)
+    with pytest.raises(UnknownExperiment, match="no experiment of that name in"):
+        tunefleet.extend("nothing", {"seeds": [0, 1]}, storage=tmp_path)
 
 
 class Cell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -21,11 +22,11 @@ from tuning.cli import main
 from tuning.comparison import compare
 from tuning.comparison.version_caveats import version_caveats
 from tuning.errors import RunFolderError
-from tuning.experiment import run_experiment
+from tuning.experiment import extend_experiment, run_experiment
 from tuning.extension import extend_spec, has_test_score
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
-from tuning.run_folder.experiments import load_experiment
+from tuning.run_folder.experiments import UnknownExperiment, load_experiment
 from tuning.run_folder.folder import claim_run_folder
 from tuning.selection.evaluations import refuse_other_test_rows
 from tuning.spec.loading import load_spec
@@ -239,6 +240,42 @@ def test_the_command_adds_and_the_others_read_what_has_grown(
         assert main(["run", "grown.yaml", "name=another"]) == 0
     assert load_spec(tmp_path / "runs" / "another" / "spec.yaml").extended == ()
     assert len(list(run_order(load_spec(tmp_path / "runs" / "another" / "spec.yaml")))) == 6
+
+
+@pytest.mark.tune
+def test_the_function_extends_as_the_command_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec, other = (small(tmp_path / folder) for folder in ("runs", "others"))
+    added = {"seeds": [0, 1], "strategies.2": RANDOM}
+    with simulated_ray(tick=TICK):
+        before = run_experiment(spec, progress=False)
+        outcome = extend_experiment(spec.name, added, progress=False)
+        run_experiment(other, progress=False)
+        words = [f"{key}={json.dumps(value)}" for key, value in added.items()]
+        assert main(["extend", str(other.run_folder), *words]) == 0
+    assert len(outcome.studies) == 6
+    assert outcome.studies[:2] == before.studies
+    assert outcome == load_experiment(spec.name, tmp_path / "runs")[0]
+    assert told_by(outcome) == told_by(load_experiment(spec.name, tmp_path / "others")[0])
+    assert compare(outcome).caveats[0].startswith("Verdict 2, where 1 was planned")
+
+
+@pytest.mark.tune
+def test_the_function_refuses_as_the_command_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(small(tmp_path / "runs", name="mine"))
+    for name, words in (("mine", ["seeds=[0]"]), ("mine", ["seeds=[1]"]), ("mine", ["epochs=9"]), ("none", [])):
+        assert main(["extend", name, *words]) == 2
+        told = capsys.readouterr().err
+        with pytest.raises((InputError, UnknownExperiment)) as refused:
+            extend_experiment(name, words)
+        assert str(refused.value) in told
+    with pytest.raises(InputError, match=r"experiment: .*ExperimentOutcome names no experiment"):
+        extend_experiment(load_experiment("mine", "runs")[0], {"seeds": [0, 1]})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"overrides: 3: must be a dictionary"):
+        extend_experiment("mine", 3)  # type: ignore[arg-type]
 
 
 @pytest.mark.unit

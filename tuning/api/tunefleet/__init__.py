@@ -4,6 +4,7 @@ import tunefleet
 
 outcome = tunefleet.run("quickstart", {"epochs": 1})  # a spec file, a preset, a dictionary or an ExperimentSpec
 outcome = tunefleet.load_outcome("quickstart")        # of a run that was made before, by its name or its folder
+outcome = tunefleet.extend("quickstart", {"seeds": [0, 1, 2]})  # more seeds or strategies for it
 comparison = tunefleet.compare(outcome)               # or by name: tunefleet.compare("quickstart")
 comparison.best_params                                # what the winner's search has chosen
 outcome.to_dataframe()                                # a row per trial; or "reports", "studies", "confirmations"
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tuning.notebook.commands import compare as compare
     from tuning.notebook.commands import compare_across as compare_across
     from tuning.notebook.commands import experiments as experiments
+    from tuning.notebook.commands import extend as extend
     from tuning.notebook.commands import load_outcome as load_outcome
     from tuning.notebook.commands import report as report
     from tuning.notebook.commands import run as run
@@ -53,6 +55,7 @@ _HOMES = {
     "compare": "tuning.notebook.commands",
     "compare_across": "tuning.notebook.commands",
     "experiments": "tuning.notebook.commands",
+    "extend": "tuning.notebook.commands",
     "hyperparameter_search": "tuning.user_trainer.search",
     "install": "tuning.user_trainer.install",
     "load_outcome": "tuning.notebook.commands",
