@@ -33,7 +33,7 @@ def rm_command(experiment: str, yes: bool, storage: str, store: str | None) -> i
         if store is None:
             raise
         folder, bucket = None, None  # its studies alone: the run folder is gone, or on another machine
-    with _held(name, folder, str(bucket.uri) if bucket else ""):
+    with _held(name, folder, str(bucket.uri) if bucket else "", store):
         if bucket is not None and folder is not None:
             from tuning.spec.models import STORE_FILE
 
@@ -55,17 +55,30 @@ def rm_command(experiment: str, yes: bool, storage: str, store: str | None) -> i
 
 
 @contextlib.contextmanager
-def _held(name: str, folder: Path | None, uri: str) -> Iterator[None]:
-    """Keep others from running the experiment in the block; without a run folder here nobody does."""
-    if folder is None:
-        yield
-        return
+def _held(name: str, folder: Path | None, uri: str, store: str | None) -> Iterator[None]:
+    """Keep others from running the experiment in the block, here or in a copy of its run folder.
+
+    Args:
+        name: of the experiment.
+        folder: its run folder; None: there is none here, but a store.
+        uri: of its run folder in a bucket; empty: it lies in none.
+        store: the URL of its store; None: the one that the run folder's spec names.
+    """
     from tuning.run_folder.bucket import split_uri
     from tuning.run_folder.lease import held_lease
+    from tuning.run_folder.removal import store_recorded_in
     from tuning.run_folder.run_lock import run_lock
+    from tuning.run_folder.store_lock import store_lock
+    from tuning.spec.store_url import sqlite_file
 
-    storage = split_uri(uri)[0] if uri else str(folder.parent)
-    with run_lock(folder, name) as lock, held_lease(storage, name, lock, take_over=False):
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            storage = split_uri(uri)[0] if uri else str(folder.parent)
+            lock = stack.enter_context(run_lock(folder, name))
+            stack.enter_context(held_lease(storage, name, lock, take_over=False))
+            store = store or store_recorded_in(folder)
+        if store is not None and ((file := sqlite_file(store)) is None or file.is_file()):
+            stack.enter_context(store_lock(store, name, folder))
         yield
 
 

@@ -21,7 +21,7 @@ from cluster.capacity import ClusterError
 from cluster.storage import StorageError, cloud_errors, is_uri, probe_bucket, without_credentials
 from tuning.errors import RunFolderError
 from tuning.run_folder.bucket import LEASE, RunBucket
-from tuning.run_folder.run_lock import this_driver
+from tuning.run_folder.run_lock import in_use, this_driver
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -148,9 +148,8 @@ class Lease:
     def _refusal(self, name: str, other: Holder) -> str:
         left, uri = max(0.0, other.lasts - self._age()), without_credentials(self._uri)
         return (
-            f"name: {name}: {uri} is in use by {other}. Wait for it, stop it (Ctrl-C there), or choose another name "
-            f"(name=...). If that driver is gone, this is free in {left:.0f} s; or go on now with `tunefleet resume "
-            f"{uri} --take-over`"
+            f"{in_use(name, uri, str(other))}. If that driver is gone, this is free in {left:.0f} s; or go on now with "
+            f"`tunefleet resume {uri} --take-over`"
         )
 
 

@@ -66,7 +66,7 @@ class ExperimentRemoval:
             store: URL of its store; None: the one that the run folder's spec names.
         """
         assert store is not None or folder is not None
-        url = store or _recorded_in(folder or Path())
+        url = store or store_recorded_in(folder or Path())
         if (file := _file_of(url)) is not None and not file.is_file():
             return cls(name, folder, bucket, url)
         with contextlib.closing(StudyStore(url)) as opened:
@@ -139,7 +139,7 @@ class ExperimentRemoval:
             _empty(self.folder)
 
 
-def _recorded_in(folder: Path) -> str:
+def store_recorded_in(folder: Path) -> str:
     """Returns the URL of the store that the run in `folder` records into.
 
     If the spec is no longer YAML, or was sent by a cluster, that is the run folder's own.

@@ -43,19 +43,38 @@ def run_lock(folder: Path, name: str) -> Iterator[str | None]:
     """
     make_closed(folder)
     path = folder / LOCK_FILE
+    with locked_file(path, name, str(folder)) as lock:
+        try:
+            yield lock
+        finally:
+            with contextlib.suppress(OSError):
+                if list(folder.iterdir()) == [path]:
+                    path.unlink()
+                    folder.rmdir()
+
+
+@contextlib.contextmanager
+def locked_file(path: Path, name: str, place: str) -> Iterator[str | None]:
+    """Holds a lock file in the block; it names this process meanwhile. Yields what `run_lock` yields.
+
+    Args:
+        path: of the file; created if there is none.
+        name: of the experiment.
+        place: what is locked by it, for messages.
+
+    Raises:
+        RunFolderError: another process holds it; names it.
+    """
     with open(path, "a+", encoding="utf-8", opener=_no_link) as file:
         lock: str | None = None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock = _lock_id(file.fileno())
         except BlockingIOError:
-            raise RunFolderError(
-                f"name: {name}: {folder} is in use by {_holder(path)}. Wait for it, stop it (Ctrl-C there), or choose "
-                "another name (name=...)"
-            ) from None
+            raise RunFolderError(in_use(name, place, _holder(path))) from None
         except OSError as error:  # a network disk without locks
             logger.warning(
-                "%s cannot be locked (%s): make sure that no second driver runs %s.", folder, error.strerror, name
+                "%s cannot be locked (%s): make sure that no second driver runs %s.", place, error.strerror, name
             )
         file.truncate(0)
         file.write(json.dumps(this_driver()))
@@ -64,10 +83,20 @@ def run_lock(folder: Path, name: str) -> Iterator[str | None]:
             yield lock
         finally:
             file.truncate(0)
-            with contextlib.suppress(OSError):
-                if list(folder.iterdir()) == [path]:
-                    path.unlink()
-                    folder.rmdir()
+
+
+def in_use(name: str, place: str, holder: str) -> str:
+    """Returns the refusal of a second driver, with the next step.
+
+    Args:
+        name: of the experiment.
+        place: what the first one holds.
+        holder: the first one.
+    """
+    return (
+        f"name: {name}: {place} is in use by {holder}. Wait for it, stop it (Ctrl-C there), or choose another name "
+        "(name=...)"
+    )
 
 
 def _no_link(path: str, flags: int) -> int:
@@ -106,7 +135,11 @@ def _lock_id(lock: int) -> str:
 def _holder(path: Path) -> str:
     """Describes the process that holds the lock."""
     try:
-        driver = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {driver['process']} of {driver['user']} on {driver['host']}, since {driver['since']}"
+        return describe_driver(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError):  # it has just taken the lock
         return "another process"
+
+
+def describe_driver(driver: Driver) -> str:
+    """Describes a process that runs an experiment, for whoever is refused because of it."""
+    return f"process {driver['process']} of {driver['user']} on {driver['host']}, since {driver['since']}"

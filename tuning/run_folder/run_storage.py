@@ -1,9 +1,9 @@
 """The storage of a run: its run folder, or a bucket with a working folder on the driver's machine.
 
 The working folder is ahead of the bucket by the reports since Tune's last snapshot at most; a resume on another machine
-computes these again. `locked_run_storage` is the way in: no other driver of this machine (`run_lock`), or of another
-(`lease`), can hold the run meanwhile. A resume on the same machine continues from its own store, unless another machine
-has continued the run meanwhile.
+computes these again. `locked_run_storage` is the way in: no other driver of this machine (`run_lock`), of another
+(`lease`), or of a copy with the same store (`store_lock`), can hold the run meanwhile. A resume on the same machine
+continues from its own store, unless another machine has continued the run meanwhile.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from trainables.checkpoints.storage import FOLDERS, Storage
 from tuning.run_folder.bucket import RunBucket
 from tuning.run_folder.lease import Lease, held_lease
 from tuning.run_folder.run_lock import run_lock
+from tuning.run_folder.store_lock import StoreLock, store_lock
 from tuning.spec.models import STORE_FILE, STUDIES, ExperimentSpec
 from tuning.spec.store_url import StoreError, sqlite_url
 
@@ -48,17 +49,18 @@ class RunStorage(Protocol):
         """Returns once the records would survive the loss of this machine."""
 
 
-def run_storage_of(spec: ExperimentSpec, lease: Lease | None = None) -> RunStorage:
+def run_storage_of(spec: ExperimentSpec, lease: Lease | None = None, held: StoreLock | None = None) -> RunStorage:
     """Returns the storage of the run of `spec`.
 
     Args:
         spec: of the experiment.
         lease: the lease that this driver holds, if the run is in a bucket.
+        held: the lock that this driver holds in the study store, if that is a server's.
 
     Raises:
         ClusterError: the bucket cannot be opened.
     """
-    return BucketRunStorage(spec, lease) if is_uri(spec.cluster.storage) else FolderRunStorage(spec)
+    return BucketRunStorage(spec, lease, held) if is_uri(spec.cluster.storage) else FolderRunStorage(spec, held)
 
 
 def checkpoint_storage_at(storage: str, experiment: str, study: str) -> Storage:
@@ -81,11 +83,12 @@ def locked_run_storage(spec: ExperimentSpec, *, take_over: bool = False) -> Iter
 
     Args:
         spec: of the experiment.
-        take_over: see `lease.Lease.take`.
+        take_over: see `lease.Lease.take` and `store_lock.StoreLock.take`.
 
     Raises:
         RunFolderError: another driver runs it; names it.
         ClusterError: it is in a bucket that cannot be used from here.
+        StoreError: the study store cannot be reached, or written.
         InputError: the working folder on this machine is another account's, or a symbolic link.
     """
     if is_uri(spec.cluster.storage):
@@ -93,17 +96,23 @@ def locked_run_storage(spec: ExperimentSpec, *, take_over: bool = False) -> Iter
     with (
         run_lock(spec.run_folder, spec.name) as lock,
         held_lease(spec.cluster.storage, spec.name, lock, take_over=take_over) as lease,
+        store_lock(spec.store_url, spec.name, spec.run_folder, take_over=take_over) as held,
     ):
-        yield run_storage_of(spec, lease)
+        yield run_storage_of(spec, lease, held)
 
 
 class FolderRunStorage:
-    """A run folder that every node reaches; what is written there is safe at once."""
+    """A run folder that every node reaches; what is written there is safe at once.
+
+    Args:
+        spec: of the experiment.
+        held: checked by each `save`; None: no other driver can record into the store.
+    """
 
     snapshot_seconds = 0.0  # as soon as a trial changes
 
-    def __init__(self, spec: ExperimentSpec) -> None:
-        self._folder = spec.run_folder
+    def __init__(self, spec: ExperimentSpec, held: StoreLock | None = None) -> None:
+        self._folder, self._held = spec.run_folder, held
 
     def tune_folder(self, study: str) -> str:
         """See `RunStorage`."""
@@ -115,10 +124,21 @@ class FolderRunStorage:
 
     def callbacks(self) -> list[Callback]:
         """See `RunStorage`."""
-        return []
+        if self._held is None:
+            return []
+        from tuning.run_folder.storage_callback import StorageCallback
+
+        return [StorageCallback(self.save)]
 
     def save(self) -> None:
-        """See `RunStorage`."""
+        """See `RunStorage`.
+
+        Raises:
+            StorageError: another driver has taken the experiment over in the store.
+            StoreError: the store cannot be reached.
+        """
+        if self._held is not None:
+            self._held.keep()
 
 
 class BucketRunStorage:
@@ -127,12 +147,13 @@ class BucketRunStorage:
     Args:
         spec: of the experiment.
         lease: renewed by each `save`; None: no other driver can write there.
+        held: checked by each `save`; None: no other driver can record into the store.
     """
 
     snapshot_seconds = BUCKET_SNAPSHOT_SECONDS
 
-    def __init__(self, spec: ExperimentSpec, lease: Lease | None = None) -> None:
-        self._lease = lease
+    def __init__(self, spec: ExperimentSpec, lease: Lease | None = None, held: StoreLock | None = None) -> None:
+        self._lease, self._held = lease, held
         self._bucket = RunBucket(spec.cluster.storage, spec.name)
         store = spec.run_folder / STORE_FILE
         self._store = store if spec.store_url == sqlite_url(store) else None  # another database is not on this machine
@@ -148,9 +169,9 @@ class BucketRunStorage:
 
     def callbacks(self) -> list[Callback]:
         """See `RunStorage`."""
-        from tuning.run_folder.store_copies import StoreCopies
+        from tuning.run_folder.storage_callback import StorageCallback
 
-        return [StoreCopies(self.save)]
+        return [StorageCallback(self.save)]
 
     def save(self) -> None:
         """See `RunStorage`. Copies the store if it has changed.
@@ -161,6 +182,8 @@ class BucketRunStorage:
         try:
             if self._lease is not None:
                 self._lease.keep()
+            if self._held is not None:
+                self._held.keep()
             if self._store is not None and self._store.is_file():
                 self._save(self._store)
         except StorageError:

@@ -1,4 +1,4 @@
-"""The copy of the study store of a run in a bucket, made for every snapshot of Tune's."""
+"""Saves the storage of a run with every snapshot of Tune's: what that does is the storage's own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from ray.tune import Callback
 
 
-class StoreCopies(Callback):  # type: ignore[misc]
-    """Copies the store before Tune's snapshot is sealed: a resume finds no trial that the store does not know.
+class StorageCallback(Callback):  # type: ignore[misc]
+    """Saves the run's storage before Tune's snapshot is sealed: a resume finds no trial that the store does not know.
 
     Args:
-        save: copies it; called by the driver for each snapshot.
+        save: of the storage; called by the driver for each snapshot.
     """
 
     def __init__(self, save: Callable[[], None]) -> None:
@@ -23,9 +23,9 @@ class StoreCopies(Callback):  # type: ignore[misc]
         return {}
 
     def get_state(self) -> None:
-        """Copies the store. Called by Tune for each snapshot; an error ends the study, without that snapshot.
+        """Saves the storage. Called by Tune for each snapshot; an error ends the study, without that snapshot.
 
         Raises:
-            StorageError: the copy cannot be written, or another driver has taken the run over.
+            StorageError: a copy of the store cannot be written, or another driver has taken the run over.
         """
         self._save()

@@ -21,7 +21,7 @@ from tuning.spec.store_url import StoreError, masked, parse_url, without_passwor
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Engine
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +52,48 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
     Raises:
         StoreError: not a URL, no such store, not writable, not a database, another schema, no driver, no server.
     """
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
-
     # Optuna logs every study that it creates; errors and warnings stay.
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.WARNING)
     parsed = parse_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite:
         parsed = _sqlite(parsed, create=create)
-    place = f"study store {without_password(parsed)}"
-    try:
+    with _opening_errors(parsed):
         storage = _opened(parsed, create=create)
+    if not sqlite:
+        _wait_for_server(storage.engine)
+    return storage
+
+
+def open_server(url: str, **options: Any) -> Engine:
+    """Opens the server of a PostgreSQL database, for connections outside of Optuna, each closed when it is left.
+
+    Args:
+        url: postgresql://USER:PASSWORD@HOST/DATABASE.
+        options: of libpq.
+
+    Raises:
+        StoreError: not a URL, no driver, no server.
+    """
+    from sqlalchemy import NullPool, create_engine
+
+    parsed = parse_url(url)
+    with _opening_errors(parsed):
+        engine = create_engine(parsed, poolclass=NullPool, connect_args=_server_options(parsed, **options))
+        engine.connect().close()
+    _wait_for_server(engine)
+    return engine
+
+
+@contextmanager
+def _opening_errors(url: URL) -> Iterator[None]:
+    """Turns the failure to open a database into a StoreError that names it."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    place = f"study store {without_password(url)}"
+    try:
+        yield
     except ImportError:
         step = "pip install 'tunefleet[postgres]'"
         raise StoreError(f"{place}: the PostgreSQL driver psycopg is not installed; {step}") from None
@@ -71,9 +101,6 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
         raise StoreError(f"{place}: {error_reason(error)}") from None
     except RuntimeError as error:  # raised by the check of the schema
         raise StoreError(f"{place}: {error}") from None
-    if not sqlite:
-        _wait_for_server(storage)
-    return storage
 
 
 @contextmanager
@@ -135,8 +162,8 @@ def _opened(url: URL, *, create: bool) -> RDBStorage:
 
     options: dict[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT}}
     if url.get_backend_name() == "postgresql":
-        set_here = {name: value for name, value in SERVER_OPTIONS.items() if name not in url.query}
-        options = {"connect_args": set_here, "pool_pre_ping": True}  # detects a lost connection and opens a new one
+        # A lost connection is detected, and a new one opened.
+        options = {"connect_args": _server_options(url), "pool_pre_ping": True}
     # Optuna fills `{SCHEMA_VERSION}` into URLs with str.format: braces of ours must pass through it unchanged.
     literal = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     for left in reversed(range(RACES)):
@@ -149,11 +176,16 @@ def _opened(url: URL, *, create: bool) -> RDBStorage:
     raise AssertionError("the last try returns or raises")
 
 
-def _wait_for_server(storage: RDBStorage) -> None:
+def _server_options(url: URL, **more: Any) -> dict[str, Any]:
+    """Returns the options of libpq that the user has not set in the URL."""
+    return {name: value for name, value in {**SERVER_OPTIONS, **more}.items() if name not in url.query}
+
+
+def _wait_for_server(engine: Engine) -> None:
     """Makes each later connection wait up to RECONNECT seconds for a server that does not answer."""
     from sqlalchemy import Dialect, event
 
-    @event.listens_for(storage.engine, "do_connect")
+    @event.listens_for(engine, "do_connect")
     def connect_with_retries(dialect: Dialect, record: Any, args: Any, options: Any) -> Any:
         deadline = time.monotonic() + RECONNECT
         warned = False
@@ -164,9 +196,8 @@ def _wait_for_server(storage: RDBStorage) -> None:
                 if time.monotonic() > deadline:
                     raise
                 if not warned:
-                    log.warning(
-                        "study store %s: %s; trying for %g s", masked(storage.url), error_reason(error), RECONNECT
-                    )
+                    shown = without_password(engine.url)
+                    log.warning("study store %s: %s; trying for %g s", shown, error_reason(error), RECONNECT)
                 warned = True
                 time.sleep(0.5)
 
@@ -176,13 +207,18 @@ def _sqlite(url: URL, *, create: bool) -> URL:
         raise StoreError("study store sqlite://: names no file, so it would not outlive the run; give sqlite:///PATH")
     path = Path(url.database).expanduser().absolute()
     if create:
-        _make_writable(path)
+        require_writable(path)
     elif not path.is_file():
         raise StoreError(f"study store {path}: no such file; nothing was recorded there yet, or the path is another")
     return url.set(database=str(path))
 
 
-def _make_writable(path: Path) -> None:
+def require_writable(path: Path) -> None:
+    """Makes the folder of a SQLite file, and checks that the file can be written.
+
+    Raises:
+        StoreError: it cannot.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
