@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cluster.storage import StorageError
+from tests.support.buckets import credentials, s3_server
 from tests.support.recorded_runs import run_left
 from tests.support.specs import curve_experiment
 from tuning import extend_experiment, load_spec, run_experiment
@@ -195,3 +196,30 @@ def test_a_driver_from_which_the_store_is_taken_over_stops_with_its_next_snapsho
         other.release()
         (study,) = run_experiment(spec, progress=False, resume=True).studies
     assert [len(trial.reports) for trial in study.trials] == [2, 2]
+
+
+@pytest.mark.postgres
+@pytest.mark.system
+def test_a_run_in_a_bucket_holds_the_store_too_and_both_are_taken_over(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STORE_VARIABLE, url)
+    with s3_server() as server:
+        for name, value in credentials(server).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "one machine"))
+        spec, copy = (curve_experiment(f"s3://bucket/{tmp_path.name}/{place}") for place in ("runs", "copy"))
+        with locked_run_storage(spec) as first:
+            with pytest.raises(RunFolderError, match=r"postgresql://.* is in use by"), locked_run_storage(copy):
+                pass
+            monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "another"))
+            with pytest.raises(RunFolderError, match=r"s3://.* is in use by .*--take-over"), locked_run_storage(spec):
+                pass
+            first.save()
+            with locked_run_storage(spec, take_over=True) as second:
+                second.save()
+                with pytest.raises(StorageError, match=r"s3://.* was taken over by"):
+                    first.save()
+                second.save()
+    with locked_run_storage(fast(tmp_path / "runs", name=spec.name)):
+        pass
