@@ -21,7 +21,7 @@ from tuning.errors import Interrupted
 from tuning.spec.models import ExperimentSpec
 from tuning.supervision.job_supervisor import JobEnd, JobEnds, JobSupervisor
 from tuning.supervision.stop_signals import stopped_during
-from tuning.supervision.supervisor import NodesLost
+from tuning.supervision.supervisor import ClusterCheck, NodesLost
 from tuning.supervision.watchdog import heartbeat_of
 from tuning.tune_compat.controller import use_controller
 from tuning.tune_compat.tune_run import run_quietly
@@ -115,11 +115,12 @@ def run_jobs(
         raise Interrupted(f"{spec.name}: stopped with {ends.ended} of {len(jobs)} {called} ended; everything is kept")
 
 
-def _limit(session: Session) -> Callable[[int], int | None]:
+def _limit(session: Session) -> ClusterCheck:
     """Return what gives the number of jobs that the cluster takes now; None where it does not change: a local Ray."""
     leaks = LeakCheck()
 
-    def limit(held: int) -> int | None:  # each training has its own cost, whoever holds the other slots
+    # Each training has its own cost, whoever holds the other slots.
+    def limit(held: int, held_now: Callable[[], int]) -> int | None:
         leaks.look()
         return None if session.address is None else session.refreshed().limit
 

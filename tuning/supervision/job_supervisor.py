@@ -21,7 +21,7 @@ from trainables.progress import Heartbeat
 from trainables.worker.job_slot import NUMBER, VALUE
 from trainables.worker.team import WorkerDied
 from tuning.supervision.failures import TrialFailure
-from tuning.supervision.supervisor import NodesLost, StudySupervisor
+from tuning.supervision.supervisor import ClusterCheck, NodesLost, StudySupervisor
 from tuning.supervision.watchdog import NoProgress
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class JobSupervisor(StudySupervisor):
         self,
         ends: JobEnds,
         titles: Sequence[str],
-        check: Callable[[int], int | None],
+        check: ClusterCheck,
         heartbeat: Heartbeat | None = None,
     ) -> None:
         super().__init__(ends, lambda loss: None, check, heartbeat, retries=RetryOnce(self.title_of))

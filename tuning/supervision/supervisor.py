@@ -50,6 +50,8 @@ IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may 
 SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
 SNAPSHOT_BURST = 1.0  # seconds of it that can be saved up: events come in bursts, and each is followed by a snapshot
 FOLLOW = 5.0  # seconds between two checks of the cluster
+FIRST = 1.0  # seconds from the start of a study to the first one
+ClusterCheck = Callable[[int, Callable[[], int]], int | None]  # see `StudySupervisor`
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +84,10 @@ class StudySupervisor:
     Args:
         record: queried at each of Tune's steps: a tenth of a second, or less.
         on_loss: called before a trial whose node is lost starts again.
-        check: of the cluster, made every five seconds. It gets the most slots that the trials' processes have held
-            since the check before, and returns how many trials may run at a time; None: the limit that Tune keeps, if
-            it keeps one, does not change.
+        check: of the cluster, made after a second and then every five. It gets the most slots that the trials'
+            processes have held since the check before, and what returns how many there are now with those that Ray
+            holds for processes to come. It returns how many trials may run at a time; None: the limit that Tune keeps,
+            if it keeps one, does not change.
         heartbeat: that the trials' processes send; None: they may take any time.
         retries: which failed trials start again; None: as `RetryPolicy` says.
     """
@@ -93,12 +96,12 @@ class StudySupervisor:
         self,
         record: Record,
         on_loss: Callable[[NodeLoss], None],
-        check: Callable[[int], int | None],
+        check: ClusterCheck,
         heartbeat: Heartbeat | None = None,
         retries: Retries | None = None,
     ) -> None:
         self._record, self._on_loss, self._check = record, on_loss, check
-        self._followed, self._held = clock.monotonic(), 0
+        self._followed, self._held = clock.monotonic() - FOLLOW + FIRST, 0
         # An actor hangs and is killed (`_hung`), or ends by itself. Its end is diagnosed (`_undiagnosed`); then its
         # trial starts again or fails (`_settled`). One that hung on the driver's own node needs no diagnosis.
         self._hung: dict[str, watchdog.HungActor] = {}  # by actor
@@ -116,7 +119,7 @@ class StudySupervisor:
         self._held = max(self._held, held)
         if clock.monotonic() - self._followed >= FOLLOW:
             self._followed = clock.monotonic()
-            most, self._held = self._check(self._held), held
+            most, self._held = self._check(self._held, lambda: held + controller.slots_reserved()), held
             if most is not None:
                 controller.limit_trials(most)
 

@@ -120,6 +120,10 @@ class Controller(TuneController):  # type: ignore[misc]
         """The number of slots that the trials' processes hold, also those that start, are free or are stopping."""
         return internals.slots_held(self)
 
+    def slots_reserved(self) -> int:
+        """Returns the number of slots that Ray holds for processes of trials that are still to be started."""
+        return internals.slots_reserved(self)
+
     def processes(self) -> dict[str, Trial]:
         """The trials that have a process, by Ray's id of its actor; also those whose process is still starting."""
         return internals.actors_of(self)

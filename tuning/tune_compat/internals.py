@@ -10,9 +10,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ray.air.execution import PlacementGroupResourceManager
 from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
+from ray.util.placement_group import placement_group_table
 
 from tuning.tune_compat.processes import as_actor_error
 
@@ -29,6 +31,20 @@ def has_slot(controller: TuneController, trial: Trial) -> bool:
 def slots_held(controller: TuneController) -> int:
     """The number of processes that hold what a trial holds: those that start, compute, are free or are stopping."""
     return int(controller._actor_manager.num_live_actors)
+
+
+def slots_reserved(controller: TuneController) -> int:
+    """The number of slots that Ray holds for processes that are still to be started: groups that have their resources.
+
+    Between the two lies the start of a worker, which tells Tune that the group is ready. Asks the head about each group
+    that Tune does not know to be ready.
+    """
+    manager = controller._actor_manager._resource_manager
+    if not isinstance(manager, PlacementGroupResourceManager):
+        return 0
+    ready = sum(map(len, manager._request_to_ready_pgs.values()))
+    staged = [group for groups in manager._request_to_staged_pgs.values() for group in groups]
+    return int(ready + sum(placement_group_table(group).get("state") == "CREATED" for group in staged))
 
 
 def starts_on_only_node(controller: TuneController, trial: Trial) -> bool:

@@ -7,13 +7,20 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from ray.tune.schedulers import FIFOScheduler
 
+from cluster.session import Node, Session
+from cluster.spec import TrialResources
 from tests.support.simulated_studies import history, long_experiment
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT
 from tuning import run_experiment
 from tuning.outcome import StudyOutcome
 from tuning.report.page.slots import utilisation_table
 from tuning.spec.models import ExperimentSpec
+from tuning.store.study_store import StudyStore
+from tuning.strategies import Plan
+from tuning.study.budget_tracker import BudgetTracker
+from tuning.study.held_slots import HeldSlots
 from tuning.testing.simulated_ray import PowerCut, SimulatedNode, SimulatedRay, simulated_ray
 
 pytestmark = pytest.mark.tune
@@ -100,6 +107,33 @@ def test_a_study_alone_is_charged_for_all_slots_busy_or_idle(
     slots = 1 if strategy["kind"] == "defaults" else SLOTS
     assert study.slot_seconds == pytest.approx(slots * study.wall_seconds, rel=1e-12)
     assert 0 < study.busy_device_seconds < study.device_seconds
+
+
+def test_what_others_hold_when_a_study_begins_is_charged_for_a_second(tmp_path: Path) -> None:
+    spec = experiment(tmp_path, {"kind": "grid", "points": 4})
+    waiting: list[StudyOutcome] = []
+    with simulated_ray(*NODES, tick=1.0) as ray:
+        take(ray, SLOTS, until=100.0)
+        ray.at(90.0, lambda: waiting.extend(StudyStore(spec.store_url).load(spec.name).studies))
+        one_study(spec)
+    assert waiting[0].wall_seconds > 60.0
+    assert SLOTS <= (waiting[0].slot_seconds or 0.0) <= 2 * SLOTS
+
+
+def test_slots_that_ray_holds_for_processes_to_come_are_the_studys() -> None:
+    """Nothing is free, and no process has started: Ray has made room for the study's, or another job holds it all."""
+    plan = Plan(FIFOScheduler(), 4, weights_only=True)
+    with simulated_ray(*NODES) as ray:
+        session = Session(
+            "head:1", tuple(map(Node.from_ray, (node.to_ray() for node in ray.nodes))), TrialResources(1, 0)
+        )
+        take(ray, SLOTS)
+        for held, held_now, charged in ((0, 4, 4), (0, 0, 0), (1, 2, 2), (3, 2, 3)):
+            budget = BudgetTracker(slots=SLOTS)
+            slots = HeldSlots(session, plan, budget)
+            for _ in range(2):  # the first one decides alone
+                slots.check(held, lambda held_now=held_now: held_now)
+                assert budget.slots == charged
 
 
 def test_slots_beyond_its_own_limit_may_be_anybodys(tmp_path: Path) -> None:
