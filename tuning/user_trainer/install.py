@@ -13,7 +13,7 @@ NAME = "tunefleet"
 
 
 def install(*, backends: Sequence[str] = ()) -> None:
-    """Make tunefleet a backend of `Trainer.hyperparameter_search`.
+    """Make tunefleet a backend of `Trainer.hyperparameter_search`, and that of a call without `backend=`.
 
     Args:
         backends: of transformers' own, which then run here as well: `install(backends=["ray"])` leaves a script with
@@ -25,11 +25,14 @@ def install(*, backends: Sequence[str] = ()) -> None:
     from transformers import hyperparameter_search as search
     from transformers.trainer_utils import HPSearchBackend
 
+    known = search.ALL_HYPERPARAMETER_SEARCH_BACKENDS
     for name in [backends] if isinstance(backends, str) else backends:
         if name not in BACKENDS:
             raise InputError("backends", name, "is no backend of transformers", nearest(name, BACKENDS))
-        search.ALL_HYPERPARAMETER_SEARCH_BACKENDS[HPSearchBackend(name)] = _backend(search, name)
-    search.ALL_HYPERPARAMETER_SEARCH_BACKENDS[_member(HPSearchBackend)] = _backend(search, None)
+        known[HPSearchBackend(name)] = _backend(search, name)
+    others = {member: backend for member, backend in known.items() if member.value != NAME}
+    known.clear()
+    known.update({_member(HPSearchBackend): _backend(search, None)} | others)  # the first one is the default
 
 
 def _member(kind: Any) -> Any:

@@ -50,8 +50,8 @@ def test_the_backend_is_a_member_of_the_enumeration_that_can_be_pickled() -> Non
     assert [backend.value for backend in HPSearchBackend] == ["optuna", "ray", "wandb", "tunefleet"]
 
 
-@pytest.mark.parametrize("backend", ["tunefleet", "ray"])
-def test_the_search_is_ours_with_the_keywords_of_its_backend(backend: str) -> None:
+@pytest.mark.parametrize("backend", [None, "tunefleet", "ray"])
+def test_the_search_is_ours_with_the_keywords_of_its_backend(backend: str | None) -> None:
     install(backends=["ray"])
     made = trainer({})
     error = refused(made, backend=backend, shceduler=1)
