@@ -39,6 +39,7 @@ def warnings_of(summary: DataSummary) -> tuple[str, ...]:
         _few,
         _cut,
         _small,
+        _unread,
         _left_over,
     )
     return tuple(warning for look in found for warning in look(summary))
@@ -139,8 +140,7 @@ def _few(summary: DataSummary) -> Iterator[str]:
         if few := [f"{name} {count}" for name, count in counts.items() if count < FEW_ROWS]:
             yield (
                 f"{split}: {counted(len(few), 'class', 'classes')} with fewer than {FEW_ROWS} rows "
-                f"({some(few, 5)}), whose scores are chance: raise "
-                f"data.subset.{split} or data.{split}_fraction, or add rows"
+                f"({some(few, 5)}), whose scores are chance: {more_rows(summary, split)}"
             )
 
 
@@ -167,7 +167,33 @@ def _small(summary: DataSummary) -> Iterator[str]:
     if rows < FEW_TO_SCORE and _classes(summary):
         yield (
             f"{rows} validation rows: one row is worth {1 / rows:.3g} of accuracy, so that many configurations will "
-            "tie. Raise data.subset.validation or data.validation_fraction, or add rows"
+            f"tie: {more_rows(summary, 'validation')}"
+        )
+
+
+def more_rows(summary: DataSummary, name: str) -> str:
+    """Names what gives a split more rows: a larger subset, a larger cut, or more rows in the file that holds it."""
+    split = summary.splits[name]
+    if split.cut is None or split.available is None:
+        return f"give the {name} split more rows"
+    if split.cut:
+        step = f"raise data.{name}_fraction, or add rows"
+    elif summary.files:
+        step = f"add rows to {split.origin}"
+    else:
+        step = f"{split.origin} has no more; name a larger split by data.{name}"
+    if split.rows == split.available:
+        return step
+    beyond = f"; beyond these, {step}" if split.available < FEW_TO_SCORE else ""
+    return f"raise data.subset.{name} (the split has {split.available:,} rows){beyond}"
+
+
+def _unread(summary: DataSummary) -> Iterator[str]:
+    for name, fraction in summary.unread_fractions.items():
+        yield (
+            f"data.{name}_fraction={fraction:g} has no effect: the {name} split is published "
+            f"({summary.splits[name].origin}), and stays as it is. Remove the key; or leave that split out "
+            f"(data.{name}), so that one is cut from train"
         )
 
 

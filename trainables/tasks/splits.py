@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ class Deduplicated(NamedTuple):
 def split_errors(
     published: Mapping[str, LabelledRows], options: DataSpec, class_names: Sequence[str]
 ) -> list[TaskError]:
-    """Returns what is wrong with the sizes in `options`; takes the arguments of `draw_splits`.
+    """Returns what is wrong with the sizes in `options`; takes the arguments of `cut_splits`.
 
     A class has too few rows or groups for each split; a subset is larger than its split, or smaller than the number of
     classes; a split is empty; or `split_seed` is set although the validation split is published.
@@ -83,15 +83,15 @@ def split_errors(
     return found
 
 
-def draw_splits(
+def cut_splits(
     published: Mapping[str, LabelledRows], options: DataSpec, class_names: Sequence[str]
 ) -> dict[str, LabelledRows]:
-    """Draws train, validation and test; `split_errors` of the same arguments must be empty.
+    """Cuts what was not published of validation and test from train; `split_errors` of the same arguments is empty.
 
     Args:
         published: `train`, and `validation` and `test` if they have labels, without duplicates. Missing ones are drawn
             from train, with `options.test_fraction` and `options.validation_fraction` of the published training rows.
-        options: fractions, subset sizes, seeds.
+        options: fractions, seeds.
         class_names: by class id; empty for regression, which is not stratified.
     """
     splits, stratified = dict(published), bool(class_names)
@@ -101,10 +101,25 @@ def draw_splits(
             splits[name], splits["train"] = _draw(rows, size, seed, stratified, keep=1)
         else:
             splits[name], splits["train"] = _draw_groups(rows, size, seed, stratified)
+    return splits
+
+
+def draw_subsets(
+    splits: Mapping[str, LabelledRows], options: DataSpec, class_names: Sequence[str]
+) -> dict[str, LabelledRows]:
+    """Draws `options.subset` of each split that `cut_splits` returns; all of its rows where that is unset."""
+    drawn, stratified = dict(splits), bool(class_names)
     for name, rows in splits.items():
         if (size := getattr(options.subset, name)) is not None:
-            splits[name], _ = _draw(rows, size, seed_of(options, name), stratified, keep=0)
-    return splits
+            drawn[name], _ = _draw(rows, size, seed_of(options, name), stratified, keep=0)
+    return drawn
+
+
+def unread_fractions(published: Collection[str], options: DataSpec) -> dict[str, float]:
+    """The fractions that `options` sets, other than the default, and that cut nothing, by split: it is published."""
+    fields = DataSpec.model_fields
+    fractions = {name: getattr(options, f"{name}_fraction") for name in ("validation", "test") if name in published}
+    return {name: part for name, part in fractions.items() if part != fields[f"{name}_fraction"].default}
 
 
 def seed_of(options: DataSpec, split: str) -> int:

@@ -31,6 +31,9 @@ class SplitSummary(_Part):
     """One split as trials see it."""
 
     rows: int
+    available: int | None = None  # rows before `data.subset` took some of them; None: not recorded
+    cut: bool | None = None  # drawn from the training rows; false: published; None: not recorded
+    origin: str = ""  # of a published split, the file or the split of the Hub that holds it
     classes: dict[str, int] = {}  # rows by class name, in the order of the class ids; empty for regression
     numeric_texts: int = 0  # rows whose text is a number, as in a column of ids or labels
     value_range: tuple[float, float, float] | None = None  # of regression labels: lowest, mean, highest
@@ -77,6 +80,7 @@ class DataSummary(_Part):
     cuts: int = 1  # different cuts between train and validation over the search seeds; this summary is of the first
     empty: int = 0  # rows left out because their text is empty (`data.drop_empty`)
     positive: str | None = None  # the class whose F1 is `f1`, where there are two classes
+    unread_fractions: dict[str, float] = {}  # `data.validation_fraction` and the like that are set, by published split
     unlabelled: dict[str, int] = {}  # rows of a published split without labels, which are left out
     instead: str | None = None  # where the test rows come from then: validation or train
     tokens: dict[str, TokenSummary] = {}  # by split; empty until the splits are tokenised

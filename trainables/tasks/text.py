@@ -30,7 +30,15 @@ from trainables.tasks.sources import (
     source_digest,
     source_label,
 )
-from trainables.tasks.splits import Deduplicated, LabelledRows, deduplicate, draw_splits, split_errors
+from trainables.tasks.splits import (
+    Deduplicated,
+    LabelledRows,
+    cut_splits,
+    deduplicate,
+    draw_subsets,
+    split_errors,
+    unread_fractions,
+)
 from trainables.tasks.summary import DataSummary, SplitSummary
 from trainables.tasks.usable_rows import is_hidden, with_labels, with_texts
 
@@ -188,13 +196,24 @@ class TextTask(Task):
             raise TaskError(first.name, first.value, first.rule, first.next_step + also)
         assert gathered.published is not None  # else there is an error
         names = gathered.class_names
-        splits = draw_splits(gathered.published.splits, options, names)
+        whole = cut_splits(gathered.published.splits, options, names)
+        splits = draw_subsets(whole, options, names)
+        origins = {name: split.origin for name, split in with_labels(gathered.sources.splits).items()}
         train, validation, test = (self._dataset(splits[name], names) for name in SPLITS)
         summary = DataSummary(
             source=source_label(options),
             files=gathered.sources.files,
             ignored=gathered.sources.ignored,
-            splits={name: split_summary(splits[name], names) for name in SPLITS},
+            splits={
+                name: split_summary(splits[name], names).model_copy(
+                    update={
+                        "available": len(whole[name].texts),
+                        "cut": name not in origins,
+                        "origin": origins.get(name, ""),
+                    }
+                )
+                for name in SPLITS
+            },
             duplicates=gathered.published.duplicates,
             contradictions=gathered.published.contradictions,
             empty=gathered.empty,
@@ -202,6 +221,7 @@ class TextTask(Task):
             near_duplicates=near_duplicates(splits),
             group=options.group,
             **shared_groups(splits),
+            unread_fractions=unread_fractions(gathered.published.splits, options),
             **_without_labels(gathered.sources.splits),
         )
         digest = fingerprint(self.kind, names, splits)

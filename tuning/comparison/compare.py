@@ -101,7 +101,7 @@ def compare(
         verdict=verdict_text(rows, pairs, first.metric, baseline, worthwhile, may_grow=number < planned),
         caveats=(
             *(verdict_caveats(number, planned) if pairs else ()),
-            *tie_caveats(ties, first.metric, declared),
+            *tie_caveats(ties, first.metric, declared, outcome.data),
             *origin_caveats(rows, same),
             *comparison_caveats(rows, pairs, outcome.studies, spec, completed.imputed),
         ),

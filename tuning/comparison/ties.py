@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainables.data.warnings import more_rows
+from trainables.tasks.summary import DataSummary
 from tuning.comparison.scores import PROPORTIONS
 from tuning.comparison.types import TiedConfigurations
 from tuning.outcome import StudyOutcome
@@ -30,13 +32,16 @@ def find_ties(studies: Sequence[StudyOutcome]) -> TiedConfigurations | None:
     return TiedConfigurations(sign * best, equal, within, rows, row) if within > 1 else None
 
 
-def tie_caveats(ties: TiedConfigurations | None, metric: str, spec: Mapping[str, Any]) -> list[str]:
+def tie_caveats(
+    ties: TiedConfigurations | None, metric: str, spec: Mapping[str, Any], data: DataSummary | None
+) -> list[str]:
     """Returns the caveat about ties; [] without any.
 
     Args:
         ties: the counts.
         metric: of the objective.
-        spec: the resolved spec as its YAML has it, which decides the advice.
+        spec: the resolved spec as its YAML has it, which decides the advice where the data are not known.
+        data: the summary of the data, which says what limits the validation split; None: not recorded.
     """
     if ties is None:
         return []
@@ -47,7 +52,10 @@ def tie_caveats(ties: TiedConfigurations | None, metric: str, spec: Mapping[str,
         count = f"Nearly tied: {ties.within} configurations lie within one row of the best validation {metric}"
         count += f", {ties.best:.4f}"
     worth = f"; one of {ties.rows:,} validation rows is worth {ties.row:.4f}" if ties.row is not None else ""
-    return [f"{count}{worth}. The first of the best was chosen. To distinguish them, increase {_what_to_raise(spec)}."]
+    split = data.splits.get("validation") if data is not None else None
+    known = split is not None and split.available is not None
+    step = more_rows(data, "validation") if data is not None and known else f"increase {_what_to_raise(spec)}"
+    return [f"{count}{worth}. The first of the best was chosen. To distinguish them, {step}."]
 
 
 def _by_configuration(studies: Sequence[StudyOutcome], sign: int) -> dict[tuple[tuple[str, str], ...], float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainables.data.warnings import warnings_of
-from trainables.tasks.summary import DataSummary, SplitSummary, TokenizerSummary, TokenSummary
+from trainables.tasks.summary import DataSummary, FileRead, SplitSummary, TokenizerSummary, TokenSummary
 
 pytestmark = pytest.mark.unit
 
@@ -75,7 +75,7 @@ def test_classes_with_too_few_rows_to_score_are_named_by_split() -> None:
     told = warnings_of(with_classes(a=400, b=400, rare=3))
     assert [one.partition(":")[0] for one in told] == ["validation", "test"]
     assert "1 class with fewer than 5 rows (rare 3)" in told[0]
-    assert "data.validation_fraction" in told[0]
+    assert told[0].endswith("whose scores are chance: give the validation split more rows")
 
 
 def test_cut_rows_and_lost_tokens_are_told_with_the_longest_text() -> None:
@@ -103,6 +103,49 @@ def test_a_small_validation_split_is_told_with_the_worth_of_a_row() -> None:
     splits = {name: SplitSummary(rows=30, classes={"a": 15, "b": 15}) for name in ("train", "validation", "test")}
     (told,) = warnings_of(summary(splits=splits))
     assert told.startswith("30 validation rows: one row is worth 0.0333 of accuracy")
+
+
+def small(origin: str = "", available: int = 30, files: bool = True) -> str:
+    """Returns the step of the warning about 30 validation rows; `origin` publishes them, else they are cut here."""
+    facts = {"cut": not origin, "origin": origin, "available": available}
+    split = SplitSummary(rows=30, classes={"a": 15, "b": 15}, **facts)
+    read = [FileRead(path="/here/texts.csv", split="train", rows=400)] if files else []
+    (told,) = warnings_of(summary(splits=dict.fromkeys(("train", "validation", "test"), split), files=read))
+    return told.partition("tie: ")[2]
+
+
+def test_a_small_split_is_told_with_what_limits_it_and_nothing_else() -> None:
+    assert small() == "raise data.validation_fraction, or add rows"
+    assert small("val2.csv") == "add rows to val2.csv"
+    hub = "nyu-mll/glue (validation)"
+    assert small(hub, files=False) == f"{hub} has no more; name a larger split by data.validation"
+    assert small(available=1000) == "raise data.subset.validation (the split has 1,000 rows)"
+    assert small("val2.csv", available=1000) == small(available=1000)
+    both = "raise data.subset.validation (the split has 80 rows); beyond these, "
+    assert small(available=80) == both + "raise data.validation_fraction, or add rows"
+    assert small("val2.csv", available=80) == both + "add rows to val2.csv"
+
+
+def test_rare_classes_are_told_with_what_limits_their_split() -> None:
+    cut = SplitSummary(rows=803, classes={"a": 400, "b": 400, "rare": 3}, cut=True, available=803)
+    published = cut.model_copy(update={"cut": False, "origin": "test.csv"})
+    train = SplitSummary(rows=3000, classes={"a": 1500, "b": 1400, "rare": 100})
+    read = [FileRead(path="/here/train.csv", split="train", rows=3803)]
+    told = warnings_of(summary(splits={"train": train, "validation": cut, "test": published}, files=read))
+    assert [one.rpartition("chance: ")[2] for one in told] == [
+        "raise data.validation_fraction, or add rows",
+        "add rows to test.csv",
+    ]
+
+
+def test_a_fraction_of_a_published_split_is_told_to_have_no_effect() -> None:
+    published = SplitSummary(rows=1000, classes={"neg": 500, "pos": 500}, cut=False, origin="val2.csv")
+    splits = dict.fromkeys(("train", "validation", "test"), published)
+    (told,) = warnings_of(summary(splits=splits, unread_fractions={"validation": 0.5}))
+    assert told == (
+        "data.validation_fraction=0.5 has no effect: the validation split is published (val2.csv), and stays as it is. "
+        "Remove the key; or leave that split out (data.validation), so that one is cut from train"
+    )
 
 
 def test_files_that_were_not_read_are_named() -> None:

@@ -90,6 +90,28 @@ def test_a_missing_test_is_cut_from_train_and_a_published_validation_kept(tmp_pa
 
 
 @pytest.mark.unit
+def test_the_summary_says_of_each_split_whether_it_was_cut_and_how_many_rows_it_has(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", {"text": texts(50), "label": [i % 2 for i in range(50)]})
+    options = DataSpec(path=str(tmp_path), subset=Subset(train=20), validation_fraction=0.2)
+
+    def facts(options: DataSpec) -> dict[str, tuple[int, int | None, bool | None, str]]:
+        splits = find_task("imdb").load(options).summary.splits
+        return {name: (one.rows, one.available, one.cut, Path(one.origin).name) for name, one in splits.items()}
+
+    train = (20, 30, False, "train.csv")
+    assert facts(options) == {"train": train, "validation": (10, 10, True, ""), "test": (10, 10, True, "")}
+    assert find_task("imdb").load(options).summary.unread_fractions == {}
+    write_csv(tmp_path / "validation.csv", {"text": texts(12, 100), "label": [i % 2 for i in range(12)]})
+    fewer = options.model_copy(update={"subset": Subset(validation=6)})
+    assert facts(fewer)["validation"] == (6, 12, False, "validation.csv")
+    assert find_task("imdb").load(options).summary.unread_fractions == {"validation": 0.2}
+    write_csv(tmp_path / "test.csv", {"text": texts(10, 200)})  # without labels: the validation file is the test
+    assert facts(options)["validation"] == (10, 10, True, "")
+    assert facts(options)["test"] == (12, 12, False, "validation.csv")
+    assert find_task("imdb").load(options).summary.unread_fractions == {}
+
+
+@pytest.mark.unit
 def test_test_files_without_a_label_column_count_as_hidden(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", {"text": texts(50), "label": [i % 2 for i in range(50)]})
     write_csv(tmp_path / "validation.csv", {"text": texts(10, 100), "label": [i % 2 for i in range(10)]})

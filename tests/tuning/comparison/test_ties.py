@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.outcomes import make_report, study, trial
+from trainables.tasks.summary import DataSummary, SplitSummary
 from tuning.comparison import Comparison, TiedConfigurations, compare
 from tuning.outcome import ExperimentOutcome, StudyOutcome
 
@@ -45,6 +46,17 @@ def test_those_within_one_row_of_the_best_count_as_well_and_those_further_away_d
     both = compared(searched(0.93, 0.93, 0.9), data={"path": "films", "validation": "val.csv"}).caveats[0]
     assert both.startswith("Tied: 2 configurations share the best validation accuracy, 0.9300, and 1 more lie within")
     assert both.endswith("increase the number of validation rows.")
+
+
+def test_where_the_data_are_known_the_step_is_what_limits_the_split() -> None:
+    def step(**facts: Any) -> str:
+        data = DataSummary(source="films", splits={"validation": SplitSummary(rows=30, **facts)})
+        tied = dataclasses.replace(searched(0.93, 0.93), data=data)
+        return compared(tied, data={"subset": {"validation": 30}}).caveats[0].partition("distinguish them, ")[2]
+
+    assert step(available=500, cut=True) == "raise data.subset.validation (the split has 500 rows)."
+    assert step(available=30, cut=True) == "raise data.validation_fraction, or add rows."
+    assert step() == "increase data.subset.validation."  # recorded by an older version
 
 
 def test_one_that_stands_alone_is_no_tie() -> None:
