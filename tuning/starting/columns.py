@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +19,9 @@ from trainables.tasks.files import ALIASES, file_format, read_table, split_files
 from trainables.tasks.tables import RawTable
 
 LIMIT = 1 << 26  # bytes of a file that are looked at
-MOST_CLASSES = 20  # distinct whole numbers; more of them are taken for numbers to predict
+MOST_CLASSES = 20  # distinct numbers; more of them are classes only if they look like class ids
 MOST_NAMES = 200  # distinct texts; more of them are no classes
+MANY_MISSING = 0.1  # share of the cells
 LABEL_WORDS = 5  # a label has no more on average
 TEXT_WORDS = 2.5  # a text has more on average
 # Pieces of words that a tokenizer makes, roughly: words, single signs, and each character of scripts without blanks.
@@ -41,6 +42,7 @@ class Column:
     name: str
     cells: Sequence[Any] = field(repr=False)
     class_names: tuple[str, ...] = ()  # by id, where the file names them
+    named: bool = False  # a column beside it has a name for each of its values, as label_text has for label
 
     @cached_property
     def texts(self) -> list[str]:
@@ -51,6 +53,15 @@ class Column:
     def missing(self) -> int:
         """The number of cells without a value."""
         return len(self.cells) - len(self.texts)
+
+    def is_missing(self, row: int) -> bool:
+        """True if the cell of `row`, from 0, has no value."""
+        return _text(self.cells[row]) is None
+
+    @property
+    def is_sparse(self) -> bool:
+        """True if many of its cells have no value, more than a label or a text lacks by mistake."""
+        return self.missing > MANY_MISSING * len(self.cells)
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -96,6 +107,19 @@ class Column:
         return self.numbers is not None and any(not number.is_integer() for number in self.numbers)
 
     @property
+    def holds_class_ids(self) -> bool:
+        """True if its values look like the ids of classes: named beside it, or 0, 1, 2, ... without a gap, repeated."""
+        if self.numbers is None or self.has_fractions or not self.repeats or len(self.counts) > MOST_NAMES:
+            return False
+        first = min(self.numbers)
+        return self.named or (first in (0, 1) and max(self.numbers) - first == len(set(self.numbers)) - 1)
+
+    @property
+    def repeats(self) -> bool:
+        """True if a value stands in two rows or more, on average."""
+        return 2 * len(self.counts) <= len(self.texts)
+
+    @property
     def holds_text(self) -> bool:
         """True if its values are texts for a model to read."""
         strings = all(isinstance(cell, str) for cell in self.cells if cell is not None)
@@ -111,7 +135,7 @@ class Column:
         if distinct < 2 or not self.is_plain or self.names_rows:
             return ""
         if self.numbers is not None:
-            return "numbers" if distinct > MOST_CLASSES else "classes"
+            return "classes" if distinct <= MOST_CLASSES or self.holds_class_ids else "numbers"
         few = distinct < len(self.texts) and distinct <= min(MOST_NAMES, max(2, len(self.texts) // 2))
         return "classes" if few and self.words <= LABEL_WORDS else ""
 
@@ -168,7 +192,21 @@ def read_rows(path: Path, encoding: str | None = None) -> TrainingRows:
             "--data", str(path), "its first line looks like a row, not like the names of the columns", step
         )
     splits = {split: tuple(file.name for file in files) for split, files in found.items()}
+    columns = tuple(replace(column, named=_is_named(column, columns)) for column in columns)
     return TrainingRows(path, columns, splits, all(table.reading.complete for table in tables))
+
+
+def _is_named(column: Column, columns: Sequence[Column]) -> bool:
+    """True if a column such as `label_text` or `label_name` has one text for each value of `column`, `label`."""
+    if column.numbers is None or not column.repeats:
+        return False
+    beside = [other for other in columns if other.name.lower().startswith(f"{column.name.lower()}_")]
+    return any(
+        other.numbers is None
+        and other.is_plain
+        and len(column.counts) == len(other.counts) == len(set(zip(column.cells, other.cells, strict=True)))
+        for other in beside
+    )
 
 
 def _first_line_is_a_row(columns: Sequence[Column]) -> bool:

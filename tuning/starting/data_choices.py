@@ -6,12 +6,12 @@ In: profiles of columns. Out: `DataChoices`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from trainables.errors import InputError, nearest
 from trainables.wording import counted, percent
-from tuning.starting.columns import Column, TrainingRows, pieces
+from tuning.starting.columns import LIMIT, Column, TrainingRows, pieces
 
 LABELS = (
     *("label", "labels", "class", "target", "category", "sentiment", "gold_label", "y", "stars", "rating", "score"),
@@ -78,30 +78,65 @@ def choose_columns(rows: TrainingRows, text: Sequence[str] = (), label: str | No
     max_length, cut = _length(texts, why)
     total = len(chosen.cells)
     validation = CUT[0] if total >= FEW_ROWS else CUT[1]
-    empty = sum(column.missing for column in texts)
+    empty = {row for row in range(total) if _has_no_text(texts, row)}
     if empty:
-        why["drop_empty"] = f"{counted(empty, 'row')} without a text"
-    _doubts(rows, chosen, texts, task, unsure)
-    return DataChoices(task, texts, chosen, max_length, cut, validation, TEST_CUT, empty > 0, why, tuple(unsure))
+        why["drop_empty"] = f"{counted(len(empty), 'row')} without a text"
+    _doubts(rows, chosen, texts, task, empty, unsure)
+    return DataChoices(task, texts, chosen, max_length, cut, validation, TEST_CUT, bool(empty), why, tuple(unsure))
 
 
 def _label(rows: TrainingRows, texts: Sequence[Column], unsure: list[str]) -> Column:
     candidates = [column for column in rows.columns if column.holds and column not in texts]
     if not candidates:
-        held = ", ".join(column.describe() for column in rows.columns)
-        step = "name it with --label, or add one"
-        raise InputError("--data", str(rows.path), f"has no column that looks like a label: {held}", step)
-    candidates.sort(key=lambda column: (_rank(column.name, LABELS), -rows.columns.index(column)))
+        raise _none_found(rows, "label")
+    candidates.sort(key=lambda column: _label_order(column, rows.columns.index(column)))
     best, *others = candidates
-    if others and _rank(best.name, LABELS) >= len(LABELS):
-        names = ", ".join(column.name for column in others)
+    rank = _rank(best.name, LABELS)
+    if alike := [column for column in others if _rank(column.name, LABELS) <= rank]:
+        names = ", ".join(map(_with_missing, alike))
         unsure.append(f"The label could also be {names}: --label names another column.")
     elif best.counts.keys() <= {"0", "1"}:
         flags = [c.name for c in rows.columns if c in others and c.counts.keys() <= {"0", "1"}]
         if flags:
             names = ", ".join(flags)
             unsure.append(f"{names} hold 0 and 1, too: a row has one label here; --label names another column.")
+    constant = [c.name for c in rows.columns if len(c.counts) == 1 and _rank(c.name, LABELS) < len(LABELS)]
+    if constant and not rows.complete:
+        beginning = f"one value in the first {LIMIT >> 20} MB, and may hold more after them"
+        unsure.append(f"{', '.join(constant)}: {beginning}; --label names another column.")
     return best
+
+
+def _label_order(column: Column, index: int) -> tuple[bool, bool, int, bool, int]:
+    """The key by which columns are sorted, the likeliest label first.
+
+    Columns that are called like a label are first; of these the filled ones, the likest name, classes, and the shorter
+    name, as its prefix is that of what was derived from it. Of others the last column of a file is the likeliest.
+    """
+    rank = _rank(column.name, LABELS)
+    known = rank < len(LABELS)
+    return not known, column.is_sparse, rank, column.holds != "classes", len(column.name) if known else -index
+
+
+def _with_missing(column: Column) -> str:
+    lacks = f" ({column.missing:,} of {len(column.cells):,} rows without a value)"
+    return column.name + (lacks if column.missing else "")
+
+
+def _none_found(rows: TrainingRows, what: str) -> InputError:
+    """The error that no column looks like a `what`: a label or a text."""
+    held = ", ".join(column.describe() for column in rows.columns)
+    rule, step = f"has no column that looks like a {what}: {held}", f"name it with --{what}, or add one"
+    if not rows.complete:
+        rule += f"; only the first {LIMIT >> 20} MB of the file were looked at"
+        step += "; a file that is sorted by its classes is known once its rows are shuffled"
+    return InputError("--data", str(rows.path), rule, step)
+
+
+def _has_no_text(texts: Sequence[Column], row: int) -> bool:
+    """True if `drop_empty` leaves out this row: it has no text at all, or of a pair one is null."""
+    missing = [column for column in texts if column.is_missing(row)]
+    return len(missing) == len(texts) or any(not isinstance(column.cells[row], str) for column in missing)
 
 
 def _texts(rows: TrainingRows, label: Column, unsure: list[str]) -> tuple[Column, ...]:
@@ -113,10 +148,8 @@ def _texts(rows: TrainingRows, label: Column, unsure: list[str]) -> tuple[Column
     if not candidates:  # short ones, such as product names or search words
         candidates = [c for c in held.values() if c.texts and c.is_plain and c.numbers is None and not c.names_rows]
     if not candidates:
-        seen = ", ".join(column.describe() for column in rows.columns)
-        step = "name it with --text, or add one"
-        raise InputError("--data", str(rows.path), f"has no column that looks like a text: {seen}", step)
-    candidates.sort(key=lambda column: (_rank(column.name, TEXTS), -column.words))
+        raise _none_found(rows, "text")
+    candidates.sort(key=lambda column: (_rank(column.name, TEXTS), column.is_sparse, -column.words))
     best, *others = candidates
     if others:
         names = ", ".join(column.name for column in others)
@@ -146,15 +179,17 @@ def _why_task(label: Column, task: str, unsure: list[str]) -> str:
     names = label.class_names or tuple(sorted(label.counts))
     if task == "text_regression":
         numbers = label.numbers or [0.0]
+        if not label.has_fractions and label.repeats:
+            unsure.append("The label holds whole numbers; to predict them as classes set task: text_classification.")
         return f"{len(label.counts)} distinct numbers from {min(numbers):g} to {max(numbers):g}"
-    if label.numbers is not None and not label.class_names:
+    if label.numbers is not None and not label.class_names and not label.named:
         if label.has_fractions:
             unsure.append(
                 "The label holds numbers with fractions; to predict them as numbers set task: text_regression."
             )
         elif len(names) > 2:
             unsure.append("The label holds whole numbers; to predict them as numbers set task: text_regression.")
-    return f"{len(names)} classes"
+    return counted(len(names), "class", "classes")
 
 
 def _length(texts: Sequence[Column], why: dict[str, str]) -> tuple[int, float]:
@@ -170,14 +205,14 @@ def _length(texts: Sequence[Column], why: dict[str, str]) -> tuple[int, float]:
     return best, cut
 
 
-def _doubts(rows: TrainingRows, label: Column, texts: Sequence[Column], task: str, unsure: list[str]) -> None:
-    """Add to `unsure` what the data leaves open, or what will not work."""
+def _doubts(
+    rows: TrainingRows, label: Column, texts: Sequence[Column], task: str, empty: Collection[int], unsure: list[str]
+) -> None:
+    """Add to `unsure` what the data leaves open, or what will not work; `empty` rows are left out."""
     if not rows.complete:
         unsure.append("Only the beginning of a large file was looked at.")
-    if label.missing:
-        unsure.append(
-            f"{counted(label.missing, 'row')} without a label: fill it in or remove them, or the run is refused."
-        )
+    if missing := sum(label.is_missing(row) for row in range(len(label.cells)) if row not in empty):
+        unsure.append(f"{counted(missing, 'row')} without a label: fill it in or remove them, or the run is refused.")
     if task == "text_classification":
         rare = [name for name, count in label.counts.items() if count < FEWEST_OF_CLASS]
         if rare and not {"validation", "test"} <= rows.splits.keys():

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trainables.errors import InputError
 from trainables.tasks import find_task
 from tuning import load_spec
 from tuning.cli import main
 from tuning.spec.models import ExperimentSpec
-from tuning.starting.columns import read_rows
+from tuning.starting.columns import Column, TrainingRows, read_rows
 from tuning.starting.data_choices import choose_columns
 
 pytestmark = pytest.mark.unit
@@ -117,6 +118,82 @@ def test_many_distinct_numbers_are_predicted_as_numbers_and_few_are_classes() ->
     assert "to predict them as numbers set task: text_regression" in Path("stars.yaml").read_text()
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_whole_numbers_without_a_gap_that_repeat_are_class_ids_however_many(first: int) -> None:
+    spec = started(write("bank77.csv", rows_of(770, text=sentence, label=lambda i: first + i % 77)))
+    assert spec.task == "text_classification"
+    written = Path("out.yaml").read_text()
+    assert "# 77 classes" in written
+    assert "The label holds whole numbers; to predict them as numbers set task: text_regression." in written
+
+
+def test_whole_numbers_with_a_name_beside_them_are_classes_and_nothing_is_unsure() -> None:
+    ids = [7 * (i % 30) for i in range(300)]
+    named = rows_of(300, text=sentence, label=lambda i: ids[i], label_text=lambda i: f"intent {ids[i]}")
+    spec = started(write("named.csv", named))
+    assert (spec.task, spec.data.label) == ("text_classification", "label")
+    assert "Unsure" not in Path("out.yaml").read_text()
+
+
+def test_other_whole_numbers_that_repeat_are_predicted_as_numbers_and_that_is_unsure() -> None:
+    spec = started(write("gaps.csv", rows_of(300, text=sentence, score=lambda i: 7 * (i % 30))))
+    assert spec.task == "text_regression"
+    unsure = "The label holds whole numbers; to predict them as classes set task: text_classification."
+    assert unsure in Path("out.yaml").read_text()
+    prices = rows_of(description=sentence, price=lambda i: 10 * i * i)
+    assert started(write("prices.jsonl", prices), target="prices.yaml").task == "text_regression"
+    assert unsure not in Path("prices.yaml").read_text()  # each stands once: no classes
+
+
+def airline(row: int) -> str:
+    return ("negative", "neutral", "positive")[row % 3]
+
+
+TWEETS = {
+    "sentiment": airline,
+    "airline_sentiment": airline,
+    "airline_sentiment_confidence": lambda i: round(0.3 + (i * 37 % 101) / 150, 4),
+    "airline_sentiment_gold": lambda i: airline(i) if i % 25 == 0 else "",
+    "text": sentence,
+}
+
+
+def test_among_columns_that_share_a_word_the_filled_one_with_classes_and_the_shorter_name_is_the_label() -> None:
+    columns = {name: cell for name, cell in TWEETS.items() if name != "sentiment"}
+    choices = choose_columns(read_rows(write("airline.csv", rows_of(150, **columns))))
+    assert (choices.label.name, choices.task) == ("airline_sentiment", "text_classification")
+    others = "airline_sentiment_confidence, airline_sentiment_gold (144 of 150 rows without a value)"
+    assert f"The label could also be {others}: --label names another column." in choices.unsure
+
+
+def test_a_column_that_is_nearly_empty_is_not_chosen_for_its_name_and_is_named() -> None:
+    columns = {"label": TWEETS["airline_sentiment_gold"], "sentiment": airline, "text": sentence}
+    choices = choose_columns(read_rows(write("gold.csv", rows_of(150, **columns))))
+    assert choices.label.name == "sentiment"
+    assert "could also be label (144 of 150 rows without a value): --label names" in " ".join(choices.unsure)
+    clear = {"sentiment": airline, "airline_sentiment": airline, "text": sentence}
+    choices = choose_columns(read_rows(write("clear.csv", rows_of(150, **clear))))
+    assert (choices.label.name, choices.unsure) == ("sentiment", ())
+
+
+def test_of_the_beginning_of_a_large_file_that_is_said_where_a_label_is_missed() -> None:
+    text, label = Column("text", [sentence(i) for i in range(60)]), Column("label", ["neg"] * 60)
+    other = Column("place", [language(i) for i in range(60)])
+
+    def rows(*columns: Column, complete: bool) -> TrainingRows:
+        return TrainingRows(Path("sorted.csv"), columns, {"train": ("sorted.csv",)}, complete)
+
+    with pytest.raises(InputError, match="no column that looks like a label") as refused:
+        choose_columns(rows(text, label, complete=True))
+    assert "MB" not in str(refused.value)
+    with pytest.raises(InputError, match="only the first 64 MB of the file were looked at; name it with --label"):
+        choose_columns(rows(text, label, complete=False))
+    choices = choose_columns(rows(text, label, other, complete=False))
+    assert choices.label is other
+    assert "label: one value in the first 64 MB, and may hold more after them" in " ".join(choices.unsure)
+    assert choose_columns(rows(text, label, complete=False), label="label").why["task"] == "1 class"
+
+
 @pytest.mark.parametrize(("words", "expected"), [(5, 32), (40, 64), (80, 128), (150, 256), (900, 512)])
 def test_max_length_holds_nearly_all_rows(words: int, expected: int) -> None:
     rows = rows_of(text=lambda i: sentence(i, words), label=lambda i: i % 2)
@@ -155,6 +232,24 @@ def test_rows_without_a_text_are_left_out_and_reported() -> None:
     rows = rows_of(text=lambda i: "" if i == 3 else sentence(i), label=lambda i: i % 2)
     assert started(write("holes.jsonl", rows)).data.drop_empty
     assert "1 row without a text" in Path("out.yaml").read_text()
+
+
+def test_a_row_without_text_and_label_is_left_out_and_one_without_a_label_alone_is_not(here: Path) -> None:
+    rows = rows_of(text=lambda i: "" if i < 4 else sentence(i), label=lambda i: "" if i < 4 else "ab"[i % 2])
+    assert started(write("blank.csv", rows)).data.drop_empty
+    written = Path("out.yaml").read_text()
+    assert "4 rows without a text" in written
+    assert "without a label" not in written
+    rows[10]["label"] = ""
+    assert "1 row without a label: " in " ".join(choose_columns(read_rows(write("one.csv", rows))).unsure)
+
+
+def test_a_pair_with_one_text_is_no_row_without_a_text(here: Path) -> None:
+    rows = rows_of(premise=sentence, hypothesis=lambda i: "" if i < 3 else sentence(i, 5), label=lambda i: i % 2)
+    assert not started(write("half.jsonl", rows)).data.drop_empty
+    rows[0]["hypothesis"], rows[1]["premise"] = None, " "
+    assert started(write("null.jsonl", rows), target="null.yaml").data.drop_empty
+    assert "# 2 rows without a text" in Path("null.yaml").read_text()
 
 
 def test_names_that_yaml_would_read_otherwise_stay_names() -> None:
