@@ -35,8 +35,12 @@ def close_match(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str 
     return close[0] if close else None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns 'did you mean X?' if a known name is similar, else the list of all known names."""
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Returns 'did you mean X?' if a known name is similar, else the list of all known names.
+
+    Args:
+        cutoff: as for `close_match`.
+    """
     names = sorted(known)
-    close = close_match(name, names)
+    close = close_match(name, names, cutoff=cutoff)
     return f"did you mean {close}?" if close else f"known: {', '.join(names)}"

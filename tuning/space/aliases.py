@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from trainables.errors import nearest
 from trainables.tunables import TUNABLES
 
+SLIP = 0.75  # similarity of two names of which one may be a slip of the pen for the other: one letter in four differs
 # Compared without case, dashes and underscores.
 ALIASES: dict[str, tuple[str, ...]] = {
     "learning_rate": ("lr", "learningrate", "rate", "peak_lr", "init_lr", "eta"),
@@ -48,4 +49,4 @@ def nearest_tunable(name: str, others: Iterable[str] = ("model.<key>",)) -> str:
     meant = meant_tunable(name)
     if meant is not None and meant.startswith("model."):
         return f"did you mean {meant}, as the configurations of BERT and its kin name it?"
-    return f"did you mean {meant}?" if meant else nearest(name, [*TUNABLES, *others])
+    return f"did you mean {meant}?" if meant else nearest(name, [*TUNABLES, *others], cutoff=SLIP)

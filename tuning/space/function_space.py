@@ -24,6 +24,7 @@ from trainables.spec import Params, Value
 from trainables.tunables import CustomTunable, Tunable, find_tunable
 from trainables.user_trainer.hp_space import HpSpace, call_hp_space, call_with_trial, load_hp_space, require_mapping
 from trainables.user_trainer.suggesting_trial import Answer, Suggestion, replay_answers
+from tuning.space.aliases import nearest_tunable
 from tuning.space.dimensions import Dimension
 from tuning.space.exploring import Explored, explore
 from tuning.space.search_space import Space, longer, unknown_name_rule
@@ -111,13 +112,16 @@ class FunctionSpace(Space):
         return self._made(self._held(tunable), self._source, self._found)
 
     def refusals(
-        self, epochs: float | None = None, tunable: Callable[[str], Tunable | None] = find_tunable
+        self,
+        epochs: float | None = None,
+        tunable: Callable[[str], Tunable | None] = find_tunable,
+        hint: Callable[[str], str] = nearest_tunable,
     ) -> list[tuple[str, str]]:
         """Returns the rules that values from the function break; the names that it suggests are its own."""
         found: dict[str, str] = {}
         for walk in self.explored.walks:
             for name, value in walk.returned.items():
-                if (rule := _refusal(name, value, epochs, tunable(name))) is not None:
+                if (rule := _refusal(name, value, epochs, tunable(name), hint)) is not None:
                     found.setdefault(name, f"the function returns {name}={value!r} for {_shown(walk.answers)}: {rule}")
         return [("", rule) for rule in found.values()]
 
@@ -250,10 +254,12 @@ def _first(suggested: Mapping[str, Suggestion]) -> tuple[str, Suggestion | str]:
     return next(iter(suggested.items()), ("nothing", "no values"))
 
 
-def _refusal(name: str, value: Any, epochs: float | None, known: Tunable | None) -> str | None:
+def _refusal(
+    name: str, value: Any, epochs: float | None, known: Tunable | None, hint: Callable[[str], str]
+) -> str | None:
     """Returns why the trainable cannot be given `value`; None if it can, or checks it by itself."""
     if known is None:
-        return unknown_name_rule(name)
+        return unknown_name_rule(name, hint)
     if isinstance(known, CustomTunable):
         return None
     return known.refusal(value) or (longer(value, epochs) if name == "num_train_epochs" else None)

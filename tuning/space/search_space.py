@@ -56,9 +56,9 @@ def parse_dimension(raw: object) -> Dimension:
     return KINDS[kinds[0]].model_validate(raw)
 
 
-def unknown_name_rule(name: str) -> str:
-    """The rule that a name which is no tunable breaks, with the nearest known name."""
-    return f"nothing consumes a hyperparameter {name!r}; {nearest_tunable(name)}"
+def unknown_name_rule(name: str, hint: Callable[[str], str] = nearest_tunable) -> str:
+    """The rule that a name which is no tunable breaks, with the next step, which `hint` finds for a name."""
+    return f"nothing consumes a hyperparameter {name!r}; {hint(name)}"
 
 
 class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValidator(parse_dimension)]]]):
@@ -114,18 +114,25 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         return {name: d.model_copy(update={"mutate": False}) if held(name) else d for name, d in self.items()}
 
     def refusals(
-        self, epochs: float | None = None, tunable: Callable[[str], Tunable | None] = find_tunable
+        self,
+        epochs: float | None = None,
+        tunable: Callable[[str], Tunable | None] = find_tunable,
+        hint: Callable[[str], str] = nearest_tunable,
     ) -> list[tuple[str, str]]:
         """Returns what the tunables forbid, as (path below the space, rule with the next step).
 
         Args:
             epochs: the full budget of one trial; with it, a longer `num_train_epochs` is refused too.
             tunable: looks a name up; `FineTuneSpec.tunable` does it for the spec's trainable.
+            hint: the next step for a name that is no tunable; where a spec is read it knows the spec's keys as well.
         """
         found: list[tuple[str, str]] = []
         for name, dimension in self.items():
             known = tunable(name)
-            found += [(name, unknown_name_rule(name))] if known is None else _illegal_values(known, dimension, epochs)
+            if known is None:
+                found.append((name, unknown_name_rule(name, hint)))
+            else:
+                found += _illegal_values(known, dimension, epochs)
         if {"warmup_steps", "warmup_ratio"} <= self.root.keys():
             found.append(("warmup_ratio", "warmup_steps stands in the space too and both set the warm-up; keep one"))
         return found

@@ -74,8 +74,9 @@ def mistakes_of(
         elif detail["type"] == "missing":
             found.append(Mistake(path, "is missing", next_step="add it"))
         elif detail["type"] == "extra_forbidden":
-            known, inside = _keys_at(model, detail["loc"][:-1]), "strategy" if issubclass(model, Strategy) else ""
-            step = suggest_key(str(detail["loc"][-1]), known, root or model, inside=inside)
+            known = _keys_at(model, detail["loc"][:-1])
+            section_path = join_path("strategies.N" if issubclass(model, Strategy) else "", *detail["loc"][:-1])
+            step = suggest_key(str(detail["loc"][-1]), known, root or model, inside=section_path)
             found.append(Mistake(path, "unknown key", next_step=step))
         else:
             form = suggest_form(detail["loc"], detail["type"], detail["input"], model)

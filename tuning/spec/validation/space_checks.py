@@ -9,6 +9,7 @@ from trainables.errors import InputError, nearest
 from trainables.tunables import TUNABLES
 from trainables.user_trainer.hp_space import resolve_hp_space
 from tuning.space import FunctionSpace, Space, unknown_name_rule
+from tuning.spec.known_names import suggest_hyperparameter
 from tuning.spec.mistakes import Mistake, join_path
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.draft import Draft
@@ -30,6 +31,11 @@ def typed(draft: Draft) -> dict[str, str]:
     return fixed | {name: join_path(where, name) for where, space in declared_spaces(draft) for name in space.names}
 
 
+def _hint(name: str) -> str:
+    """The next step for a name under `space`, `fixed` or `values` that is no hyperparameter."""
+    return suggest_hyperparameter(name, ExperimentSpec)
+
+
 def check_space(draft: Draft) -> Iterator[Mistake]:
     """Finds names that nothing consumes, and values that a hyperparameter cannot have."""
     spec = draft.spec
@@ -37,7 +43,7 @@ def check_space(draft: Draft) -> Iterator[Mistake]:
     if spec.hp_space is not None:
         return  # the names are the function's own
     for where, space in declared_spaces(draft):
-        for path, rule in space.refusals(epochs, spec.tunable):
+        for path, rule in space.refusals(epochs, spec.tunable, _hint):
             yield Mistake(join_path(where, path), rule)
 
 
@@ -48,7 +54,7 @@ def check_fixed(draft: Draft) -> Iterator[Mistake]:
     for name, value in spec.fixed.items():
         path, tunable = join_path("fixed", name), spec.tunable(name)
         if tunable is None:
-            yield Mistake(path, unknown_name_rule(name), value)
+            yield Mistake(path, unknown_name_rule(name, _hint), value)
         elif rule := tunable.refusal(value):
             yield Mistake(path, rule, value)
         if name in searched | set(spec.space.names):
