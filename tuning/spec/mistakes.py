@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from tuning.spec.known_names import section, suggest_key
+from tuning.spec.one_value import one_of, suggest_one_value
 from tuning.spec.short_forms import suggest_form
+from tuning.spec.shown_values import short_form
 from tuning.strategies import Strategy
 
 NO_VALUE = object()  # the mistake is about a key, or about something that is not there
@@ -26,7 +27,7 @@ class Mistake:
     next_step: str = ""
 
     def __str__(self) -> str:
-        shown = "" if self.value is NO_VALUE else f" {_short(self.value)}:"
+        shown = "" if self.value is NO_VALUE else f" {short_form(self.value)}:"
         step = f"; {self.next_step}" if self.next_step else ""
         return f"{self.path}:{shown} {self.rule}{step}"
 
@@ -63,7 +64,7 @@ def mistakes_of(
     A validator may itself raise a SpecError (a plug-in reads its own part): its mistakes stand below that part's path.
     """
     found: list[Mistake] = []
-    details = error.errors(include_url=False)
+    details = one_of(error.errors(include_url=False))
     for detail in details:
         if detail["type"] == "too_short" and any(_inside(other["loc"], detail["loc"]) for other in details):
             continue  # too short only because its wrong entries were left out
@@ -79,7 +80,8 @@ def mistakes_of(
             step = suggest_key(str(detail["loc"][-1]), known, root or model, inside=section_path)
             found.append(Mistake(path, "unknown key", next_step=step))
         else:
-            form = suggest_form(detail["loc"], detail["type"], detail["input"], model)
+            form = suggest_one_value(detail["loc"], detail["type"], detail["input"])
+            form = form or suggest_form(detail["loc"], detail["type"], detail["input"], model)
             rule, step = form or (_rule(detail["msg"]), "")
             found.append(Mistake(path, rule, detail["input"], step))
     return found
@@ -106,24 +108,3 @@ def _keys_at(model: type[BaseModel], loc: Sequence[int | str]) -> Collection[str
             return ()
         model = inner
     return model.model_fields
-
-
-def _short(value: object, limit: int = 80) -> str:
-    """A value on one line, as YAML users write it."""
-    if isinstance(value, str):
-        text = repr(value)
-    elif isinstance(value, Mapping):
-        text = "{" + ", ".join(f"{key}: {_short(item)}" for key, item in value.items()) + "}"
-    elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(_short(item) for item in value) + "]"
-    else:
-        text = _yaml_scalar(value)
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
-def _yaml_scalar(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
