@@ -153,7 +153,7 @@ def _cut(summary: DataSummary) -> Iterator[str]:
             cut[name] = f"{name} {percent(share)}"
     if how is not None and cut:
         longest = max(tokens.longest for tokens in summary.tokens.values())
-        step = "Raise data.max_length"
+        step = "Raise data.max_length where it is set: there, or by that name below fixed or space"
         if how.max_length >= how.limit:
             step = "The model takes no more: choose one for longer texts, or shorten them"
         yield (

@@ -21,6 +21,7 @@ from trainables.tasks.delimited import separator_error
 from trainables.tasks.files import DELIMITED, file_format, ignored_files, needed_columns, read_table, split_files
 from trainables.tasks.hub_splits import load_hub, read_hub
 from trainables.tasks.movie_reviews import REVIEWS, read_reviews, reviews_csv
+from trainables.tasks.splits import fraction_errors
 from trainables.tasks.summary import FileRead
 from trainables.tasks.tables import RawTable
 from trainables.wording import some
@@ -117,9 +118,8 @@ def option_errors(options: DataSpec) -> list[TaskError]:
         found.append(
             TaskError("data.group", options.group, "is the label column: no class may stand in two splits", step)
         )
-    if options.validation_fraction + options.test_fraction >= 1:
-        total = f"with test_fraction {options.test_fraction:g} it leaves no row to train on"
-        found.append(TaskError("data.validation_fraction", options.validation_fraction, total, "lower one of them"))
+    if not reads_local_files(options):  # of files it is known which splits are cut: see `split_errors`
+        found += fraction_errors(options)
     return [*found, *_file_option_errors(options)]
 
 

@@ -47,8 +47,9 @@ def split_errors(
 ) -> list[TaskError]:
     """Returns what is wrong with the sizes in `options`; takes the arguments of `cut_splits`.
 
-    A class has too few rows or groups for each split; a subset is larger than its split, or smaller than the number of
-    classes; a split is empty; or `split_seed` is set although the validation split is published.
+    Both fractions leave no row; a class has too few rows or groups for each split; a subset is larger than its split,
+    or smaller than the number of classes; a split is empty; or `split_seed` is set although the validation split is
+    published.
     """
     stratified = bool(class_names)
     if options.split_seed is not None and "validation" in published:
@@ -56,8 +57,10 @@ def split_errors(
         step = "remove it; or leave that split out (data.validation), so that one is cut from train"
         return [TaskError("data.split_seed", options.split_seed, rule, step)]
     counts = {name: _strata(rows, stratified) for name, rows in published.items()}
-    left = published["train"]
-    for name, size, fraction in _cuts(published, options, counts["train"].total()):
+    left, cuts = published["train"], _cuts(published, options, counts["train"].total())
+    if len(cuts) > 1 and (errors := fraction_errors(options)):
+        return errors
+    for name, size, fraction in cuts:
         errors = _shortage(counts["train"], size, class_names, f"data.{name}_fraction", fraction, keep=1)
         if errors:  # later errors would be consequences
             return errors
@@ -81,6 +84,14 @@ def split_errors(
         elif size is not None:
             found += _shortage(counts[name], size, class_names, f"data.subset.{name}", size, keep=0)
     return found
+
+
+def fraction_errors(options: DataSpec) -> list[TaskError]:
+    """Returns an error if validation and test, both cut from train, would leave no row of it."""
+    if options.validation_fraction + options.test_fraction < 1:
+        return []
+    rule = f"with test_fraction {options.test_fraction:g} it leaves no row to train on"
+    return [TaskError("data.validation_fraction", options.validation_fraction, rule, "lower one of them")]
 
 
 def cut_splits(

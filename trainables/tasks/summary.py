@@ -33,7 +33,7 @@ class SplitSummary(_Part):
     rows: int
     available: int | None = None  # rows before `data.subset` took some of them; None: not recorded
     cut: bool | None = None  # drawn from the training rows; false: published; None: not recorded
-    origin: str = ""  # of a published split, the file or the split of the Hub that holds it
+    origin: str = ""  # of a published split, the name of the file, or the split of the Hub, that holds it
     classes: dict[str, int] = {}  # rows by class name, in the order of the class ids; empty for regression
     numeric_texts: int = 0  # rows whose text is a number, as in a column of ids or labels
     value_range: tuple[float, float, float] | None = None  # of regression labels: lowest, mean, highest

@@ -199,6 +199,8 @@ class TextTask(Task):
         whole = cut_splits(gathered.published.splits, options, names)
         splits = draw_subsets(whole, options, names)
         origins = {name: split.origin for name, split in with_labels(gathered.sources.splits).items()}
+        if gathered.sources.files:  # by name: a node's cache serves copies of them in other places
+            origins = {name: Path(origin).name for name, origin in origins.items()}
         train, validation, test = (self._dataset(splits[name], names) for name in SPLITS)
         summary = DataSummary(
             source=source_label(options),

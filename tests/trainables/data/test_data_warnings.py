@@ -80,7 +80,10 @@ def test_classes_with_too_few_rows_to_score_are_named_by_split() -> None:
 
 def test_cut_rows_and_lost_tokens_are_told_with_the_longest_text() -> None:
     (told,) = warnings_of(summary(tokens=tokens(cut_rows=3500, lost_share=0.42, longest=2100, median=180)))
-    assert told == ("rows of more than 128 tokens are cut (train 50 %; the longest has 2,100). Raise data.max_length")
+    assert told == (
+        "rows of more than 128 tokens are cut (train 50 %; the longest has 2,100). Raise data.max_length where it is "
+        "set: there, or by that name below fixed or space"
+    )
     (huge,) = warnings_of(summary(tokens=tokens(cut_rows=1, lost_share=0.7, longest=400_000)))
     assert "(train 0.014 %; the longest has 400,000)" in huge  # one row, and 70 % of the tokens
     at_most = HOW.model_copy(update={"limit": 128})

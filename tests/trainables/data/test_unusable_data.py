@@ -219,6 +219,10 @@ def test_a_class_with_too_few_rows_to_stratify_is_named(tmp_path: Path) -> None:
 def test_fractions_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) -> None:
     options = two_columns(tmp_path).model_copy(update={"validation_fraction": 0.5, "test_fraction": 0.5})
     unusable("data.validation_fraction", "leaves no row to train on", "imdb", options)
+    hub = DataSpec(hub="nobody/absent", validation_fraction=0.5, test_fraction=0.5)  # refused before it is loaded
+    unusable("data.validation_fraction", "leaves no row to train on", "imdb", hub)
+    write_csv(tmp_path / "validation.csv", {"text": texts(10, 900), "label": [0, 1] * 5})  # read instead of a cut
+    assert len(find_task("imdb").load(options).validation) == 10
 
 
 @pytest.mark.unit
