@@ -11,31 +11,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.errors import nearest
+from trainables.models.config_keys import POSITION_TABLE, CheckpointKey, checkpoint_key, part_with, reserved
 from trainables.models.files import ModelError, resolve_model
 from trainables.models.inspection import folder_errors
 from trainables.models.loading import (
     as_model_error,
+    config_value,
     config_with,
     from_pretrained_options,
     known_keys,
     load_config,
     no_hub_conversion,
     quiet_transformers,
+    values_error,
 )
 from trainables.models.tokenization import load_tokenizer, set_padding
-from trainables.models.weight_files import read_model_json
+from trainables.models.weight_files import read_model_json, tensor_shapes, weight_files
 from trainables.spec import FineTuneSpec, Value
+from trainables.tunables import ModelKey, find_tunable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["ModelError", "check_model", "load_model", "load_tokenizer", "resolve_model"]
-
-# Keys of a model's configuration that other options set.
-RESERVED = {
-    **dict.fromkeys(("num_labels", "id2label", "label2id", "problem_type"), "comes from the task's labels"),
-    **dict.fromkeys(("dtype", "torch_dtype"), "is decided by `precision`"),
-}
+__all__ = ["ModelError", "check_model", "checkpoint_keys", "load_model", "load_tokenizer", "resolve_model"]
 
 
 def check_model(spec: FineTuneSpec, keys: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -54,7 +52,7 @@ def check_model(spec: FineTuneSpec, keys: Collection[str] = ()) -> list[tuple[st
 
 
 def _errors(spec: FineTuneSpec, keys: Set[str]) -> Iterator[ModelError]:
-    yield from (_reserved(key) for key in sorted(keys) if key in RESERVED)
+    yield from (_reserved(key, why) for key in sorted(keys) if (why := reserved(key)))
     place = Path(resolve_model(spec.model))
     if not place.is_dir():
         return
@@ -66,15 +64,40 @@ def _errors(spec: FineTuneSpec, keys: Set[str]) -> Iterator[ModelError]:
     # The configuration's class imports torch: it is loaded only for keys that config.json does not name.
     if not wrong and not keys <= read_model_json(place / "config.json").keys():
         known = known_keys(load_config(spec))
-        yield from (_unknown(spec, key, known) for key in sorted(keys) if key not in known and key not in RESERVED)
+        yield from (_unknown(spec, key, known) for key in sorted(keys) if key not in known and not reserved(key))
 
 
-def _reserved(key: str) -> ModelError:
-    return ModelError(f"model.{key}", key, RESERVED[key], "remove it")
+def _reserved(key: str, why: str) -> ModelError:
+    return ModelError(f"model.{key}", key, why, "remove it")
 
 
 def _unknown(spec: FineTuneSpec, key: str, known: Collection[str]) -> ModelError:
     return ModelError(f"model.{key}", key, f"is no key of {spec.model}'s configuration", nearest(key, known))
+
+
+def checkpoint_keys(spec: FineTuneSpec, keys: Collection[str]) -> dict[str, CheckpointKey]:
+    """Finds what a local model allows for each `model.<key>`, by that name; a Hub id is not looked at.
+
+    Args:
+        spec, keys: as `check_model` takes them, which has found nothing wrong.
+    """
+    place = Path(resolve_model(spec.model))
+    if not place.is_dir():
+        return {}
+    stated = read_model_json(place / "config.json")
+    if any(part_with(key, stated) is None for key in keys):
+        stated = _loaded_values(load_config(spec), keys)  # imports torch
+    learned = any(POSITION_TABLE.search(name) for file in weight_files(place) for name in tensor_shapes(file))
+    found = {}
+    for key in keys:
+        if (part := part_with(key, stated)) is not None:
+            found[f"model.{key}"] = checkpoint_key(key, part, learned_positions=learned)
+    return {name: known for name, known in found.items() if known is not None}
+
+
+def _loaded_values(config: PreTrainedConfig, keys: Collection[str]) -> dict[str, Any]:
+    """The configuration as in config.json, with each of `keys` also under this name, if it is another's alias."""
+    return {**config.to_dict(), **{key: config_value(config, key) for key in keys}}
 
 
 def load_model(
@@ -112,7 +135,8 @@ def load_model(
         config.label2id = {name: i for i, name in enumerate(label_names)}
     config.problem_type = "regression" if regression else "single_label_classification"
     set_padding(config, tokenizer.pad_token_id)
-    with as_model_error(spec), quiet_transformers(), no_hub_conversion():
+    shaping = {key: value for key, value in config_overrides.items() if _may_shape(key)}
+    with as_model_error(spec, values=shaping), quiet_transformers(), no_hub_conversion():
         model, info = AutoModelForSequenceClassification.from_pretrained(
             resolve_model(spec.model),
             config=config,
@@ -122,8 +146,13 @@ def load_model(
             output_loading_info=True,
             **from_pretrained_options(spec),
         )
-    _require_pretrained_encoder(spec, model, info)
+    _require_pretrained_encoder(spec, model, info, shaping)
     return model
+
+
+def _may_shape(key: str) -> bool:
+    """True unless the values of `model.<key>` are checked by themselves and fit every model, as dropout does."""
+    return isinstance(find_tunable(f"model.{key}"), ModelKey)
 
 
 def _override(spec: FineTuneSpec, config: PreTrainedConfig, overrides: Mapping[str, Value]) -> None:
@@ -131,23 +160,28 @@ def _override(spec: FineTuneSpec, config: PreTrainedConfig, overrides: Mapping[s
 
     known = known_keys(config)
     for key, value in overrides.items():
-        if key in RESERVED:
-            raise _reserved(key)
+        if why := reserved(key):
+            raise _reserved(key, why)
         if key not in known:
             raise _unknown(spec, key, known)
+        part = config_with(config, key)
+        allowed = checkpoint_key(key, part.to_dict() | {key: getattr(part, key)})
+        if allowed is not None and (rule := allowed.refusal(value)):
+            raise ModelError(f"model.{key}", value, rule, f"give a value that {spec.model} takes, or remove it")
         try:
-            setattr(config_with(config, key), key, value)
+            setattr(part, key, value if allowed is None else allowed.as_taken(value))
         except (StrictDataclassError, TypeError, ValueError) as error:
             rule = str(error).splitlines()[-1].strip()
             raise ModelError(f"model.{key}", value, rule, "give a value of the type that the model takes") from error
 
 
-def _require_pretrained_encoder(spec: FineTuneSpec, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
+def _require_pretrained_encoder(
+    spec: FineTuneSpec, model: PreTrainedModel, info: Mapping[str, Any], shaping: Mapping[str, Value]
+) -> None:
     """Refuses a model whose encoder has newly initialised weights; only the head and a pooler may have them."""
     parameters = {name for name, _ in model.named_parameters()}
     fresh = {key for key in info["missing_keys"] if key in parameters} | {key for key, *_ in info["mismatched_keys"]}
     encoder = sorted(k for k in fresh if k.startswith(f"{model.base_model_prefix}.") and "pooler" not in k)
     if encoder:
         rule = f"{len(encoder)} of its encoder's weights do not come from the checkpoint, such as {encoder[0]}"
-        step = "remove values of model.<key> that shape weights, or choose a checkpoint of that shape"
-        raise ModelError("model", spec.model, rule, step)
+        raise values_error(spec, rule, shaping, "choose a checkpoint whose config.json has its shape")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trainables.errors import InputError
 from trainables.models.files import ModelError, resolve_model
 from trainables.models.inspection import config_error
-from trainables.spec import FineTuneSpec
+from trainables.spec import FineTuneSpec, Value
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -67,12 +67,13 @@ def config_value(config: PreTrainedConfig, key: str) -> Any:
 
 
 @contextmanager
-def as_model_error(spec: FineTuneSpec, part: str = "") -> Iterator[None]:
+def as_model_error(spec: FineTuneSpec, part: str = "", values: Mapping[str, Value] | None = None) -> Iterator[None]:
     """Converts errors of transformers and the libraries below it into a ModelError.
 
     Args:
         spec: its `model` is named in the error.
         part: what is loaded, such as `its tokenizer `; empty for the model itself.
+        values: what the trial sets by key of the model's configuration; an error names them, if no file is at fault.
 
     Raises:
         ModelError: the block raised an error other than InputError and MemoryError.
@@ -83,11 +84,29 @@ def as_model_error(spec: FineTuneSpec, part: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if values and not isinstance(error, OSError):
+            raise values_error(spec, f"cannot be loaded: {reason}", values, "name another model") from error
         yes = "check the name; without a network, name a local folder, or point HF_HOME to a cache that holds it"
         step = f"{yes} and set HF_HUB_OFFLINE=1" if isinstance(error, OSError) else "name another model"
         if isinstance(error, OSError) and "safetensors" in reason:
             step = "convert its .bin weights with save_pretrained where you trust them, and name that folder"
         raise ModelError("model", spec.model, f"{part}cannot be loaded: {reason}", step) from error
+
+
+def values_error(spec: FineTuneSpec, rule: str, values: Mapping[str, Value], otherwise: str) -> ModelError:
+    """Returns the error for a model that fails with the trial's `values`, by key of its configuration.
+
+    It stands at the key if there is one alone.
+    """
+    if not values:
+        return ModelError("model", spec.model, rule, otherwise)
+    if len(values) == 1:
+        [(key, value)] = values.items()
+        return ModelError(
+            f"model.{key}", value, f"with it, of {spec.model}: {rule}", "give another value, or remove it"
+        )
+    named = ", ".join(f"model.{key}={value!r}" for key, value in values.items())
+    return ModelError("model", spec.model, f"with {named}: {rule}", f"give other values, or {otherwise}")
 
 
 @contextmanager

