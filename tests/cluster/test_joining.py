@@ -18,6 +18,7 @@ from cluster.nodes.head import find_head
 from tests.support.drivers import Watched
 from tests.support.joining import clean_environment, drive, driver_command
 from tests.support.raylets import RayNode, RayNodes, can_disguise, ray_nodes
+from tests.support.specs import GOOD
 
 pytestmark = pytest.mark.system
 
@@ -218,3 +219,24 @@ def test_doctor_examines_each_node_of_a_cluster(head: RayNode, tmp_path: Path) -
     assert nodes
     assert {one["topic"] for one in places[nodes[0]]} >= {"versions", "memory", "/dev/shm", "other accounts"}
     assert not (tmp_path / "runs").exists()  # nothing is left by looking
+
+
+def test_doctor_looks_on_each_node_for_a_model_of_the_hub(head: RayNode, tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps({**GOOD, "model": "someone/no-such-model"}))
+    words = (f"cluster.address={head.address}", "cluster.allow_unauthenticated=true")
+    done = subprocess.run(
+        [sys.executable, "-m", "tuning.cli", "doctor", "spec.json", *words, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=tmp_path,
+        env=clean_environment(HOME=str(tmp_path), HF_HUB_OFFLINE="1"),
+    )
+    assert done.returncode in (0, 1), done.stderr
+    hubs = {
+        place: one for place, findings in json.loads(done.stdout).items() for one in findings if one["topic"] == "hub"
+    }
+    assert hubs.pop("this machine")["state"] == "note"  # no trial runs here
+    assert hubs
+    assert all("someone/no-such-model" in one["found"] or "answers" in one["found"] for one in hubs.values())

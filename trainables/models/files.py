@@ -9,7 +9,7 @@ from pathlib import Path
 from trainables.models.families import position_limit
 from trainables.models.weight_files import ModelError, read_model_json, tensor_shapes, weight_files
 
-__all__ = ["EMBEDDED", "ModelError", "longest_input", "read_weights", "resolve_model", "weight_bytes"]
+__all__ = ["EMBEDDED", "ModelError", "cached_folder", "longest_input", "read_weights", "resolve_model", "weight_bytes"]
 
 EMBEDDED = "minilm"
 BLOCK = 2**24  # bytes read at a time
@@ -75,7 +75,7 @@ def weight_bytes(name: str, revision: str | None = None) -> int | None:
     folder: Path | None = Path(resolve_model(name))
     local = folder is not None and folder.is_dir()
     if not local:
-        folder = _cached(name, revision)
+        folder = cached_folder(name, revision)
     files = weight_files(folder) if folder else []
     if absent := [file for file in files if not file.is_file()]:
         if local:
@@ -96,7 +96,7 @@ def read_weights(name: str, revision: str | None = None) -> int:
     """
     folder: Path | None = Path(resolve_model(name))
     if folder is not None and not folder.is_dir():
-        folder = _cached(name, revision)
+        folder = cached_folder(name, revision)
     read = 0
     for file in weight_files(folder) if folder else []:
         if file.is_file():
@@ -106,7 +106,8 @@ def read_weights(name: str, revision: str | None = None) -> int:
     return read
 
 
-def _cached(hub_id: str, revision: str | None) -> Path | None:
+def cached_folder(hub_id: str, revision: str | None) -> Path | None:
+    """The folder of the Hub's local cache that holds the model, whole or in part; None if there is none."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(hub_id, "config.json", revision=revision)

@@ -21,14 +21,13 @@ from cluster.examination import Finding, State, examine_machine
 from tuning.cli.command import Command
 from tuning.cli.doctor_checks import (
     examine_cache,
-    examine_hub,
     examine_storage,
     examine_store,
     examine_tracking,
     examine_versions,
-    uses_hub,
 )
 from tuning.cli.exit_status import FAILED, SUCCESS
+from tuning.cli.hub_checks import HubNeeds, examine_hub
 from tuning.cli.parameters import optional_spec_argument, overrides_argument
 from tuning.spec.mistakes import SpecError
 
@@ -108,20 +107,21 @@ def examine(source: str | Path | Mapping[str, Any], overrides: Sequence[str]) ->
         mend = "mend it; `tunefleet validate` shows the same"
         here.append(Finding("spec", State.LACKING, str(error), mend))
         return {HERE: [*here, *examine_cache(), *examine_hub()]}
+    needs = None if source is WITHOUT_SPEC else HubNeeds.of(spec)
     checks = (
         examine_storage(spec),
         examine_cache(),
         examine_store(spec),
-        examine_hub(needed=source is WITHOUT_SPEC or uses_hub(spec)),
+        examine_hub(needs, here=spec.cluster.address is None),
         examine_tracking(spec),
     )
     found = {HERE: [*here, *(finding for check in checks for finding in check)]}
     if spec.cluster.address is not None:
-        found |= _cluster(spec)
+        found |= _cluster(spec, needs)
     return found
 
 
-def _cluster(spec: ExperimentSpec) -> dict[str, list[Finding]]:
+def _cluster(spec: ExperimentSpec, needs: HubNeeds | None) -> dict[str, list[Finding]]:
     """The findings by node of the spec's cluster, which is joined for that."""
     from cluster.session import connect
 
@@ -136,7 +136,7 @@ def _cluster(spec: ExperimentSpec) -> dict[str, list[Finding]]:
         except ClusterError as error:
             return {place: [Finding("cluster", State.LACKING, str(error))]}
         found = {place: [Finding("cluster", State.FINE, session.describe())]}
-        for node, findings in _examine_nodes(session.nodes):
+        for node, findings in _examine_nodes(session.nodes, needs):
             found[f"node {node.address} ({node.id[:8]})"] = findings
     return found
 
@@ -146,7 +146,7 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _examine_nodes(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, list[Finding]]]:
+def _examine_nodes(nodes: tuple[Node, ...], needs: HubNeeds | None) -> Iterator[tuple[Node, list[Finding]]]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -154,7 +154,7 @@ def _examine_nodes(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, list[Finding
     answers = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        answers[node] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
+        answers[node] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(needs)
     for node, answer in answers.items():
         try:
             clock, findings = ray.get(answer, timeout=ANSWER_SECONDS)
@@ -166,8 +166,10 @@ def _examine_nodes(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, list[Finding
         yield node, [*findings, *_clock(clock)]
 
 
-def _examine_node() -> tuple[float, list[Finding]]:
-    return time.time(), examine_machine()
+def _examine_node(needs: HubNeeds | None) -> tuple[float, list[Finding]]:
+    hub = [] if needs is None else examine_hub(needs)
+    findings = [*examine_machine(), *hub]
+    return time.time(), findings
 
 
 def _clock(there: float) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The checks of `tunefleet doctor` on this machine: versions, storage, cache, store, Hub, tracking.
+"""The checks of `tunefleet doctor` on this machine: versions, storage, cache, store, tracking.
 
 In: a spec. Out: findings, each with advice. Nothing is started or changed.
 """
@@ -16,8 +16,6 @@ from cluster.examination import Finding, State, examine_folder
 from cluster.storage import is_uri
 from trainables.data.cache_folder import FOLDER_VARIABLE, cache_folder
 from trainables.errors import InputError
-from trainables.models.files import resolve_model
-from trainables.tasks import find_task
 from trainables.wording import counted
 from tuning.spec.validation.network_disks import network_disk
 from tuning.spec.validation.versions import unsupported
@@ -86,43 +84,6 @@ def examine_store(spec: ExperimentSpec) -> Iterator[Finding]:
     yield Finding("store", State.FINE, f"{masked(url)}: {counted(len(names), 'experiment')}")
 
 
-def uses_hub(spec: ExperimentSpec) -> bool:
-    """True if the spec's trials load their model or their rows from the Hub, or may, as those of a user's own code."""
-    if spec.own:
-        return True
-    if spec.trainable != "finetune":
-        return False
-    return not Path(resolve_model(spec.model)).is_dir() or find_task(spec.task).options(spec.data).hub is not None
-
-
-def examine_hub(*, needed: bool = True) -> Iterator[Finding]:
-    """Check that the Hugging Face Hub answers, unless it is switched off or not `needed`."""
-    from huggingface_hub import constants
-
-    cache = Path(constants.HF_HUB_CACHE)
-    kept = len(list(cache.glob("models--*"))) if cache.is_dir() else 0
-    held = f"{cache} holds {counted(kept, 'model')}"
-    if constants.HF_HUB_OFFLINE:
-        yield Finding("hub", State.FINE, f"switched off (HF_HUB_OFFLINE); {held}")
-    elif not needed:
-        yield Finding("hub", State.FINE, "this spec loads nothing from it")
-    elif why := _unreachable(constants.ENDPOINT):
-        advice = (
-            "name a local folder (model, data.path), or a cache that holds them (HF_HOME, with HF_HUB_OFFLINE=1); "
-            "behind a proxy set https_proxy; with a mirror set HF_ENDPOINT"
-        )
-        yield Finding("hub", State.NOTE, f"{constants.ENDPOINT} cannot be reached: {why}; {held}", advice)
-    else:
-        token = "a token is there" if _has_hub_token() else "no token: gated models and pushes need `hf auth login`"
-        yield Finding("hub", State.FINE, f"{constants.ENDPOINT} answers; {token}; {held}")
-
-
-def _has_hub_token() -> bool:
-    from huggingface_hub import get_token
-
-    return get_token() is not None
-
-
 def examine_tracking(spec: ExperimentSpec) -> Iterator[Finding]:
     """Check that the server of Weights & Biases answers, if metrics are sent there."""
     from tuning.tracking.tracking import has_key, mode_in_force
@@ -134,14 +95,14 @@ def examine_tracking(spec: ExperimentSpec) -> Iterator[Finding]:
         yield Finding("W&B", State.FINE, f"{mode}{f' ({source})' if source else ''}, {key}: nothing is sent")
         return
     server = os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
-    if why := _unreachable(server):
+    if why := unreachable(server):
         advice = "set wandb.mode=offline and `wandb sync` later; behind a proxy set https_proxy"
         yield Finding("W&B", State.NOTE, f"{key}; {server} cannot be reached: {why}", advice)
     else:
         yield Finding("W&B", State.FINE, f"{key}; {server} answers")
 
 
-def _unreachable(url: str) -> str | None:
+def unreachable(url: str) -> str | None:
     """Returns why no server answers at `url`, in a few words; None: a server answers, whatever it answers."""
     import requests
 

@@ -13,8 +13,18 @@ import pytest
 from huggingface_hub import constants
 
 from tests.support.refusing_server import RefusingServer
+from trainables.models.files import resolve_model
 from tuning.cli import main
 
+OF_THE_HUB = """
+name: of-the-hub
+task: text_classification
+model: someone/small-bert
+data: {path: texts.csv, text: [text], label: label}
+epochs: 1
+space: {learning_rate: {loguniform: [1e-5, 1e-3]}}
+strategies: [{kind: random, trials: 1}]
+"""
 CANARY = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -115,6 +125,84 @@ def test_a_hub_that_the_spec_does_not_need_is_not_asked(
     lines = capsys.readouterr().out.splitlines()
     assert any("http://127.0.0.1:9 cannot be reached" in line for line in lines)
     assert all(len(line) <= 120 for line in lines if "-> " in line)
+
+
+@pytest.fixture
+def of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A spec with a model of the Hub, which this machine's empty cache does not hold."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    rows = "".join(f"text number {number},{'good' if number % 2 else 'bad'}\n" for number in range(200))
+    (tmp_path / "texts.csv").write_text(f"text,label\n{rows}")
+    (tmp_path / "spec.yaml").write_text(OF_THE_HUB)
+    return tmp_path
+
+
+def fill_cache(root: Path, *, without: str = "") -> None:
+    """Put minilm's files into the Hub's cache below `root`, as those of the spec's model."""
+    model, source = root / "hub" / "models--someone--small-bert", Path(resolve_model("minilm"))
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text("c0ffee")
+    (model / "snapshots" / "c0ffee").mkdir(parents=True)
+    for file in source.iterdir():
+        if file.is_file() and file.name != without:
+            (model / "snapshots" / "c0ffee" / file.name).symlink_to(file)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_model_of_the_hub_that_can_come_neither_from_there_nor_from_the_cache_is_lacking(
+    capsys: pytest.CaptureFixture[str], of_the_hub: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    reason = "switched off (HF_HUB_OFFLINE)" if offline else "http://127.0.0.1:9 cannot be reached: no connection"
+    status, found = findings_of(capsys, "spec.yaml")
+    hub = found["this machine"]["hub"]
+    assert (status, hub["state"]) == (1, "lacking")
+    assert hub["found"].startswith(reason)
+    assert f"; model someone/small-bert is not in the cache ({of_the_hub / 'hub'})" in hub["found"]
+    assert hub["advice"].startswith("unset HF_HUB_OFFLINE" if offline else "name a local folder")
+    fill_cache(of_the_hub)
+    status, found = findings_of(capsys, "spec.yaml")
+    hub = found["this machine"]["hub"]
+    assert (status, hub["state"]) == (0, "ok" if offline else "note")
+    assert hub["found"].endswith("; the cache holds model someone/small-bert")
+    assert ("set HF_HUB_OFFLINE=1" in hub["advice"]) is not offline
+    _, found = findings_of(capsys, "spec.yaml", "revision=v2")
+    assert found["this machine"]["hub"]["found"].endswith("at revision v2")
+
+
+@pytest.mark.unit
+def test_a_model_that_the_cache_holds_in_part_is_lacking_with_what_is_missing(
+    capsys: pytest.CaptureFixture[str], of_the_hub: Path
+) -> None:
+    fill_cache(of_the_hub, without="model.safetensors")
+    status, found = findings_of(capsys, "spec.yaml")
+    assert (status, found["this machine"]["hub"]["state"]) == (1, "lacking")
+    assert "model someone/small-bert cannot be loaded from the cache: " in found["this machine"]["hub"]["found"]
+    assert "has no weights" in found["this machine"]["hub"]["found"]
+
+
+@pytest.mark.unit
+def test_a_data_set_of_the_hub_is_looked_up_by_its_configuration(
+    capsys: pytest.CaptureFixture[str], of_the_hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", of_the_hub / "data sets")
+    words = ("spec.yaml", "model=minilm", "data.path=null", "data.hub=nyu-mll/glue", "data.config=rte")
+    status, found = findings_of(capsys, *words)
+    hub = found["this machine"]["hub"]
+    assert (status, hub["state"]) == (1, "lacking")
+    assert "data set nyu-mll/glue is not in the cache" in hub["found"]
+    assert "with data.config: rte" in hub["found"]
+    for config in ("mnli", "rte"):
+        assert findings_of(capsys, *words)[0] == 1
+        folder = of_the_hub / "data sets" / "nyu-mll___glue" / config / "0.0.0" / "c0ffee"
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text("{}")
+    status, found = findings_of(capsys, *words)
+    assert (status, found["this machine"]["hub"]["state"]) == (0, "ok")
 
 
 @pytest.mark.unit
