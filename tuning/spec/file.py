@@ -5,6 +5,7 @@ How YAML is read: `tuning.core_yaml`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tuning.spec.mistakes import Mistake, SpecError, join_path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA_FILES = (".csv", ".tsv", ".txt", ".jsonl", ".parquet", ".gz", ".xlsx")  # endings that no spec has
+SHOWN_LINE = 100  # characters of a line that is no YAML
 LONGEST = 1_000_000  # bytes of a spec file; the longest of ours has 2,000
 
 
@@ -100,13 +102,36 @@ def parse(text: str, label: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{label}:{mark.line + 1}:{mark.column + 1}" if mark else label
-        raise SpecError([Mistake(place, f"not valid YAML: {error.problem}")]) from error
+        step = _yaml_step(text.splitlines(), error)
+        raise SpecError([Mistake(place, f"not valid YAML: {error.problem}", next_step=step)]) from error
     except yaml.YAMLError as error:
         raise SpecError([Mistake(label, f"not valid YAML: {error}")]) from error
     if not isinstance(raw, dict):
         step = "`tunefleet init` shows the keys that an experiment has"
         raise SpecError([Mistake(label, "must be a mapping of keys to values", next_step=step)])
     return _plain(raw, label)
+
+
+def _yaml_step(lines: Sequence[str], error: yaml.MarkedYAMLError) -> str:
+    """The line at which reading ended, without a password, and what to do about the usual mistakes."""
+    mark, problem = error.problem_mark, str(error.problem)
+    if mark is None or mark.line >= len(lines):
+        return "close the bracket or the quotation mark that is open above"
+    if "stands twice" in problem:
+        return "keep one of them"
+    shown = re.sub(r"//\S*@", "//...@", lines[mark.line])
+    line = f"the line is {shown[:SHOWN_LINE]!r}"
+    if "\\t" in problem:
+        return f"{line}; write blanks in place of tabs"
+    if "mapping values are not allowed" in problem:
+        return f"{line}; put a text that holds ': ' into quotes, and begin each key in the column of its neighbours"
+    if "block end" in problem:
+        return f"{line}; begin it in the same column as those above it that stand at its level"
+    if "cannot start any token" in problem:
+        return f"{line}; put a text that begins with such a character into quotes"
+    if "or ']'" in problem or "or '}'" in problem:
+        return f"{line}; close the bracket that is open there or above"
+    return f"{line}; correct it, or put a text with special characters into quotes"
 
 
 def dump(raw: Mapping[str, Any]) -> str:

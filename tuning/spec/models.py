@@ -33,6 +33,7 @@ from tuning.space import DeclaredSpace, NamedSpace, Space
 from tuning.spec.file import dump
 from tuning.spec.known_names import suggest_strategy
 from tuning.spec.mistakes import Mistake, SpecError, mistakes_of
+from tuning.spec.strategy_forms import suggest_kind
 from tuning.strategies import Strategy, find_strategies
 from tuning.tracking.spec import WandbSpec
 
@@ -104,7 +105,8 @@ def _plug_in(raw: object) -> Strategy:
         raise ValueError("must be a mapping with a `kind`")
     known = find_strategies()
     if "kind" not in raw:
-        raise SpecError([Mistake("kind", "is missing", next_step=f"add one of {', '.join(sorted(known))}")])
+        step = suggest_kind(raw) or f"add one of {', '.join(sorted(known))}"
+        raise SpecError([Mistake("kind", "is missing", next_step=step)])
     kind = str(raw["kind"])
     if kind not in known:
         raise SpecError([Mistake("kind", "no such strategy", kind, suggest_strategy(kind, known))])

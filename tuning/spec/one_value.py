@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.tunables import find_tunable
 from tuning.space.search_space import KINDS
-from tuning.spec.shown_values import short_form
+from tuning.spec.shown_values import bare_form
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -73,7 +73,7 @@ def _is_nested(name: str, value: Mapping[str, Any]) -> bool:
 
 
 def _flat(name: str, value: Mapping[str, Any]) -> str:
-    return " and ".join(f"{name}.{key}: {_bare(inner)}" for key, inner in value.items())
+    return " and ".join(f"{name}.{key}: {bare_form(inner)}" for key, inner in value.items())
 
 
 def _held(name: str, value: list[Any] | Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def _in_its_place(name: str, path: str, value: list[Any] | Mapping[str, Any]) ->
     if name.isdecimal():  # a position in a list
         return "write one value there"
     if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], list | Mapping):
-        return f"write {name}: {_bare(value[0])}"
+        return f"write {name}: {bare_form(value[0])}"
     if isinstance(value, list) and path in SEVERAL:
         return SEVERAL[path]
     if isinstance(value, list) and value:
@@ -97,9 +97,4 @@ def _in_its_place(name: str, path: str, value: list[Any] | Mapping[str, Any]) ->
 
 
 def _example(value: Sequence[Any]) -> str:
-    return _bare(value[0]) if value and not isinstance(value[0], list | Mapping) else "VALUE"
-
-
-def _bare(value: object) -> str:
-    """A value as one writes it in YAML, without quotes where it needs none."""
-    return value if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w./-]*", value) else short_form(value)
+    return bare_form(value[0]) if value and not isinstance(value[0], list | Mapping) else "VALUE"

@@ -15,6 +15,7 @@ from trainables.metrics import direction_of
 from trainables.spec import TRAININGS
 from trainables.tasks import find_tasks
 from tuning.spec.known_names import section
+from tuning.spec.strategy_forms import written_in_full
 from tuning.strategies import Strategy
 
 # Sections whose lack of keys says nothing: a YAML file with `cluster:` and nothing below it.
@@ -115,6 +116,10 @@ def suggest_form(loc: Sequence[int | str], kind: str, value: object, model: type
 
 
 def _as_list(name: str, shell: str, value: object) -> str:
+    if name == "strategies" and isinstance(value, Mapping):
+        meant = [written_in_full({kind: own}) for kind, own in value.items()]
+        if meant and (known := [one for one in meant if one is not None]) == meant:
+            return f"write strategies: [{', '.join(known)}]"
     example = LISTS.get(name, f"[{value}]")
     if example.startswith("{"):
         return f"write {example}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,3 +26,14 @@ def _yaml_scalar(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def bare_form(value: object) -> str:
+    """A value on one line and whole, without quotes where YAML needs none."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w./-]*", value):
+        return value
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {bare_form(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(bare_form, value)) + "]"
+    return short_form(value)

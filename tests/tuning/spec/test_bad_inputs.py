@@ -368,6 +368,33 @@ def test_a_file_that_is_no_spec_is_told_with_its_name(tmp_path: Path, text: str,
     assert rule in str(mistake)
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "step"),
+    [
+        ("name: a\ndata:\n\tpath: x\n", r"'\tpath: x'", "write blanks in place of tabs"),
+        ("data:\n  path: a\n label: b\n", "' label: b'", "begin it in the same column as those above it"),
+        ("data:\n  path: a\n   label: b\n", "'   label: b'", "begin each key in the column of its neighbours"),
+        ("name: a: b\n", "'name: a: b'", "put a text that holds ': ' into quotes"),
+        ("name: @a\n", "'name: @a'", "put a text that begins with such a character into quotes"),
+        ("data: {path: a\nlabel: b\n", "'label: b'", "close the bracket that is open there or above"),
+        ("name: [a\n", "", "close the bracket or the quotation mark that is open above"),
+        ("name: 'a\n", "", "close the bracket or the quotation mark that is open above"),
+        ("name: a\nname: b\n", "", "keep one of them"),
+        ("store: postgresql://me:hunter2@host/db: x\n", "'store: postgresql://...@host/db: x'", "into quotes"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_told_with_its_line_and_what_to_do(
+    tmp_path: Path, text: str, line: str, step: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(SpecError) as caught:
+        load_spec("mine.yaml")
+    (mistake,) = caught.value.mistakes
+    assert line in str(mistake)
+    assert step in str(mistake)
+    assert "hunter2" not in str(mistake)
+
+
 @pytest.mark.parametrize("name", ["texts.csv", "texts.TSV", "texts.jsonl", "texts.parquet", "texts.csv.gz"])
 def test_a_data_file_in_the_place_of_a_spec_is_told_with_the_command_for_it(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"text,label\n\x96 good,1\n")

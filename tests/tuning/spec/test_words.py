@@ -105,6 +105,33 @@ FORMS: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("given", "step"),
+    [
+        ("{random: {trials: 4}}", "write {kind: random, trials: 4}"),
+        ("{random: 4}", "write {kind: random, trials: 4}"),
+        ("{pbt: 4}", "write {kind: pbt, population: 4}"),
+        ("{grid: null}", "write {kind: grid}"),
+        ("{random: null, trials: 4}", "write {kind: random, trials: 4}"),
+        ("{name: random, trials: 4}", "write {kind: random, trials: 4}"),
+        ("{type: Random, trials: 4}", "write {kind: random, trials: 4}"),
+        ("{Kind: random, trials: 4}", "write {kind: random, trials: 4}"),
+        ("{type: tpe}", "write kind in place of type; 'tpe' is none here: hyperopt has TPE"),
+        ("{trials: 4}", "add one of defaults, grid, "),
+    ],
+)
+def test_a_strategy_in_another_form_is_told_as_a_spec_has_it(given: str, step: str) -> None:
+    said = mistake(f"strategies.0={given}")
+    assert said.startswith(f"strategies.0.kind: is missing; {step}")
+    if step.startswith("write {"):
+        assert spec(f"strategies.0={step.removeprefix('write ')}", "strategies.2.label=other")
+
+
+def test_strategies_as_a_mapping_are_told_as_a_list_of_the_same() -> None:
+    said = mistake("strategies={random: {trials: 4}, pbt: {population: 4}}")
+    assert said.endswith("must be a list; write strategies: [{kind: random, trials: 4}, {kind: pbt, population: 4}]")
+
+
 @pytest.mark.parametrize(("given", "message"), FORMS.values(), ids=FORMS)
 def test_a_value_of_the_wrong_form_is_told_with_the_right_one(given: str, message: str) -> None:
     assert message in mistake(given)
