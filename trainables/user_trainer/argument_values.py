@@ -28,17 +28,23 @@ RENAMED = {
 }
 
 PER_PROCESS_FIELDS = ("local_rank",)  # not part of the training's configuration
+SECRETS = ("hub_token",)  # never written to a file: a trial pushes nothing
 
 
 def fields_of(arguments: Any) -> dict[str, Any]:
     """The values of all fields of a TrainingArguments object, by name, from which its class can build it again.
 
-    `to_dict` cannot be used: it masks tokens and converts enumerations to texts.
+    `to_dict` cannot be used: it masks every name that ends with `_token` and converts enumerations to texts.
     """
     names = (
         field.name for field in dataclasses.fields(arguments) if field.init and field.name not in PER_PROCESS_FIELDS
     )
     return {name: getattr(arguments, name) for name in names}
+
+
+def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of arguments by name, with None for each secret."""
+    return {name: None if name in SECRETS else value for name, value in values.items()}
 
 
 def field_names(arguments_class: type) -> set[str]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from trainables.errors import InputError
-from trainables.user_trainer.argument_values import field_names, matching_fields, unread_name_error
+from trainables.user_trainer.argument_values import field_names, matching_fields, unread_name_error, without_secrets
 from trainables.user_trainer.hp_space import suggested_params
 from trainables.user_trainer.suggesting_trial import SuggestingTrial, replay_answers
 
@@ -79,6 +79,10 @@ class RebuiltTrainer:
         if trial is not None:
             self._refuse_unread(params, trial)
         return trainer
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Called by pickle; a pickle of the factory holds no secret."""
+        return {**vars(self), "args": without_secrets(self.args)}
 
     def unread(self, names: Iterator[str] | list[str]) -> list[str]:
         """The names that are neither fields of the arguments nor mentioned in `model_init`."""

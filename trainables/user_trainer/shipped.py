@@ -2,15 +2,19 @@
 
 What is defined in a script, in `python -c` or in a notebook is included, and so are modules beside them; installed
 modules, and those on PYTHONPATH, must be on each node. Data sets become references to files (`shipped_tables`).
+Secrets stay here: the Hub token of TrainingArguments becomes None, and `os.environ` is that of the slot.
 """
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import hashlib
 import io
+import os
 import pickle
 import re
+import sys
 from typing import Any
 
 import cloudpickle
@@ -18,6 +22,7 @@ import cloudpickle
 from trainables.errors import InputError
 from trainables.spec import SHIPPED
 from trainables.user_trainer import shipped_tables
+from trainables.user_trainer.argument_values import without_secrets
 from trainables.user_trainer.local_modules import by_value, travels_by_value
 from trainables.user_trainer.shipped_files import ShippedFiles
 from trainables.user_trainer.unpicklable import find_culprit
@@ -106,6 +111,11 @@ def _cached(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
 
+def _is_arguments(obj: object) -> bool:
+    module = sys.modules.get("transformers.training_args")  # whoever has such an object has imported it
+    return module is not None and isinstance(obj, module.TrainingArguments)
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles functions and classes by value, and tables as references to their files."""
 
@@ -115,10 +125,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._put: dict[int, tuple[object, str]] = {}  # by identity: a table of many data sets is hashed once
 
     def reducer_override(self, obj: Any) -> Any:
-        """Called by pickle for functions, classes and other objects; handles `lru_cache` wrappers.
+        """Called by pickle for functions, classes and other objects; handles `lru_cache` wrappers and secrets.
 
         Cloudpickle would pickle such a wrapper by reference, to a module that workers cannot import.
         """
+        if obj is os.environ:
+            return getattr, (os, "environ")
+        if _is_arguments(obj):
+            return copyreg.__newobj__, (type(obj),), without_secrets(vars(obj))  # type: ignore[attr-defined]
         if isinstance(obj, functools._lru_cache_wrapper) and travels_by_value(obj):
             return _cached, (obj.__wrapped__, obj.cache_parameters())
         return super().reducer_override(obj)

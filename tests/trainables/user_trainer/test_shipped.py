@@ -216,6 +216,22 @@ def test_a_class_of_main_travels_by_value(storage: str, monkeypatch: pytest.Monk
     assert load_shipped(name).of(3) == 12
 
 
+def test_no_secret_of_a_closure_is_written(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import TrainingArguments
+
+    monkeypatch.setenv("WANDB_API_KEY", "of_the_environment")
+    arguments = TrainingArguments("unused", use_cpu=True, report_to="none", hub_token="hf_secret", learning_rate=0.25)
+    environment = os.environ
+    name = ship(lambda: (arguments, environment), storage, "make_trainer")
+    written = local_file(name).read_bytes()
+    assert b"hf_secret" not in written
+    assert b"of_the_environment" not in written
+    back, there = load_shipped(name)()
+    assert (back.hub_token, back.learning_rate) == (None, 0.25)
+    assert there is os.environ
+    assert arguments.hub_token == "hf_secret"
+
+
 class Made:
     def __init__(self, **parts: Any) -> None:
         vars(self).update(parts)

@@ -107,10 +107,18 @@ def test_values_are_in_force_from_the_construction_on(tmp_path: Path) -> None:
 
 
 def test_values_that_are_not_the_trials_are_the_users(tmp_path: Path) -> None:
-    factory = travelled(trainer({"weight_decay": 0.25, "hub_token": "hf_secret"}), tmp_path)
+    factory = travelled(trainer({"weight_decay": 0.25}), tmp_path)
     first, second = factory({"weight_decay": 0.1}), factory({})
     assert (first.args.weight_decay, second.args.weight_decay) == (0.1, 0.25)
-    assert second.args.hub_token == "hf_secret"  # to_dict would hide it
+
+
+def test_the_hub_token_is_on_no_disk_and_the_users_process_keeps_it(tmp_path: Path) -> None:
+    made = trainer({"hub_token": "hf_secret"})
+    again = travelled(made, tmp_path)({})
+    assert again.args.hub_token is None
+    assert not [path for path in (tmp_path / ".shipped").iterdir() if b"hf_secret" in path.read_bytes()]
+    assert factory_of(made)({}).args.hub_token == "hf_secret"  # which becomes the user's Trainer after the search
+    assert made.args.hub_token == "hf_secret"
 
 
 @pytest.mark.parametrize(
