@@ -147,12 +147,37 @@ def _own_callbacks(trainer: Any) -> list[Any]:
 
 
 def _fresh(callback: Any) -> Any:
-    """A callback without the counts of an earlier `train()`: made anew where it exports its arguments."""
+    """A callback without the counts of an earlier `train()`, where it exports them; all else of it stays.
+
+    Raises:
+        InputError: where a count begins is not known.
+    """
     from transformers.trainer_callback import ExportableState
 
     if not isinstance(callback, ExportableState):
         return callback
-    return type(callback)(**callback.state()["args"])
+    counts, beginning = callback.state()["attributes"], _beginning(callback)
+    fresh = copy.copy(callback)
+    for name in counts:
+        if name not in beginning:
+            kind = type(callback).__name__
+            rule = "state() exports it, and the constructor does not take what state() gives as args"
+            step = f"have it take them, so that {kind}.from_state can make it anew; or {FACTORY}"
+            raise InputError(f"trainer.callbacks: {kind}.{name}", counts[name], rule, step)
+        setattr(fresh, name, beginning[name])
+    return fresh
+
+
+def _beginning(callback: Any) -> dict[str, Any]:
+    """The attributes of a callback as its constructor sets them; those of its base if it takes other arguments."""
+    from transformers import EarlyStoppingCallback
+
+    try:
+        return vars(type(callback)(**callback.state()["args"]))
+    except TypeError:
+        if not isinstance(callback, EarlyStoppingCallback):
+            return {}
+        return vars(EarlyStoppingCallback(**EarlyStoppingCallback.state(callback)["args"]))
 
 
 def _set_from_outside(trainer: Any, known: set[str]) -> dict[str, Any]:

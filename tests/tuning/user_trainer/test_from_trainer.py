@@ -16,6 +16,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_callback import ExportableState
 
 from tests.support.user_trainers import fresh_model, rows, tiny_model, trainer
 from trainables.errors import InputError
@@ -258,6 +259,47 @@ def test_callbacks_are_the_users_own_and_new_for_each_trial(tmp_path: Path) -> N
     assert sorted(type(one).__name__ for one in again) == sorted(
         type(one).__name__ for one in made.callback_handler.callbacks
     )
+
+
+class Later(EarlyStoppingCallback):  # type: ignore[misc]
+    """A callback that hands on what its base takes, and keeps an argument of its own."""
+
+    def __init__(self, *args: Any, first_epoch: int = 0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.first_epoch = first_epoch
+
+
+class Renamed(EarlyStoppingCallback):  # type: ignore[misc]
+    """A callback with a constructor of its own."""
+
+    def __init__(self, patience: int = 3, first_epoch: int = 0) -> None:
+        super().__init__(patience)
+        self.first_epoch = first_epoch
+
+
+@pytest.mark.parametrize("callback", [Later(2, first_epoch=5), Renamed(2, first_epoch=5)])
+def test_a_callback_of_the_users_keeps_its_arguments_and_begins_to_count_anew(callback: Any, tmp_path: Path) -> None:
+    callback.early_stopping_patience_counter = 1  # of an earlier `train()`
+    made = trainer({"metric_for_best_model": "loss"}, callbacks=[callback])
+    again = next(one for one in travelled(made, tmp_path).callbacks if isinstance(one, type(callback)))
+    found = (again.first_epoch, again.early_stopping_patience, again.early_stopping_patience_counter)
+    assert found == (5, 2, 0)
+    assert callback.early_stopping_patience_counter == 1
+
+
+class Told(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """A callback that exports a count, and arguments that its constructor does not take."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.seen = limit, 0
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {"bound": self.limit}, "attributes": {"seen": self.seen}}
+
+
+def test_a_count_that_begins_nobody_knows_where_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^trainer\.callbacks: Told\.seen: 0: state\(\) exports it.*Told\.from_state"):
+        factory_of(trainer({}, callbacks=[Told(3)]))
 
 
 def test_a_collator_that_holds_the_model_carries_no_weights() -> None:
