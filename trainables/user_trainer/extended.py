@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trainables.user_trainer.originals import Originals
+
 Objective = Callable[[dict[str, float]], float]
 
 
@@ -23,6 +25,12 @@ class Extended:
 
     def __init__(self, make_trainer: Any, compute_objective: Objective | None, test_dataset: Any) -> None:
         self.make_trainer, self.compute_objective, self.test_dataset = make_trainer, compute_objective, test_dataset
+
+    @property
+    def originals(self) -> Originals | None:
+        """Those of the other factory, if it has them."""
+        found: Originals | None = getattr(self.make_trainer, "originals", None)
+        return found
 
     def __call__(self, params: Mapping[str, Any]) -> Any:
         """Builds a Trainer with a trial's values."""

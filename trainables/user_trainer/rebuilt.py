@@ -18,6 +18,7 @@ from typing import Any, Literal
 from trainables.errors import InputError
 from trainables.user_trainer.argument_values import field_names, matching_fields, unread_name_error, without_secrets
 from trainables.user_trainer.hp_space import suggested_params
+from trainables.user_trainer.originals import Originals, construct
 from trainables.user_trainer.suggesting_trial import SuggestingTrial, replay_answers
 
 TrialForm = Literal["optuna", "dict"]
@@ -37,7 +38,11 @@ class RebuiltTrainer:
         collator_has_model: the collator's `model` was the Trainer's model.
         trial_form: what `model_init` is called with: "optuna": an object with `suggest_*` and `params`; "dict": a
             dictionary, as the Ray and W&B backends of transformers pass.
+        originals: the user's Trainer and its arguments, which callbacks and functions may refer to. A factory that was
+            loaded makes its first Trainer in their place, so that these refer to that one.
     """
+
+    originals: Originals | None = None  # so in what earlier versions have shipped
 
     def __init__(
         self,
@@ -51,7 +56,9 @@ class RebuiltTrainer:
         attributes: Mapping[str, Any],
         collator_has_model: bool = False,
         trial_form: TrialForm = "optuna",
+        originals: Originals | None = None,
     ) -> None:
+        self.originals = originals
         self.trainer_class, self.arguments_class = trainer_class, arguments_class
         self.args = dict(arguments)
         self.model_init, self.callbacks, self.trial_form = model_init, callbacks, trial_form
@@ -65,11 +72,11 @@ class RebuiltTrainer:
             InputError: a value is not of its field's type, or nothing reads it.
         """
         trial = self._trial(params) if params else None  # without values, as outside of a search
-        arguments = self.arguments_class(**{**self.args, **matching_fields(self.arguments_class, params)})
+        fields = {**self.args, **matching_fields(self.arguments_class, params)}
+        arguments = construct(self.arguments_class, getattr(self.originals, "arguments", None), fields)
         parts = {name: getattr(self, name) for name in self.given}
-        trainer = self.trainer_class(
-            args=arguments, model_init=self._model_init(trial), callbacks=copy.copy(self.callbacks), **parts
-        )
+        parts |= {"args": arguments, "model_init": self._model_init(trial), "callbacks": copy.copy(self.callbacks)}
+        trainer = construct(self.trainer_class, getattr(self.originals, "trainer", None), parts)
         _drop_doubled(trainer, self.callbacks)
         for name in self.attributes:
             setattr(trainer, name, getattr(self, name))

@@ -2,6 +2,7 @@
 
 What is defined in a script, in `python -c` or in a notebook is included, and so are modules beside them; installed
 modules, and those on PYTHONPATH, must be on each node. Data sets become references to files (`shipped_tables`).
+What refers to the Trainer that was taken apart, or to its arguments, refers to the trial's when loaded (`originals`).
 Secrets stay here: the Hub token of TrainingArguments becomes None, and `os.environ` is that of the slot.
 """
 
@@ -24,6 +25,7 @@ from trainables.spec import SHIPPED
 from trainables.user_trainer import shipped_tables
 from trainables.user_trainer.argument_values import without_secrets
 from trainables.user_trainer.local_modules import by_value, travels_by_value
+from trainables.user_trainer.originals import HeldModel, Originals
 from trainables.user_trainer.shipped_files import ShippedFiles
 from trainables.user_trainer.unpicklable import find_culprit
 
@@ -44,17 +46,25 @@ def ship(obj: object, storage: str, name: str) -> str:
         name: of the object in messages and in the name of its file, such as "trainer".
 
     Raises:
-        InputError: a part of the object cannot be pickled; the error names its path.
+        InputError: a part of the object cannot be pickled, or is the model of the Trainer that was taken apart; the
+            error names its path.
         OSError: the storage cannot be written.
     """
     files = ShippedFiles.below(storage)
+    originals: Originals | None = getattr(obj, "originals", None)
     with by_value():
         try:
-            data = _pickled(obj, files)
+            data = _pickled_whole(obj, files, originals)
         except OSError:
             raise
+        except HeldModel as error:
+            model = originals and originals.trainer.model
+            culprit = find_culprit(obj, name, lambda part: _pickled(part, files, originals, model))
+            rule = "is the model of the Trainer, and each trial has a model of its own"
+            step = "use the `model` that a callback's methods are given, or hold the Trainer; or pass a factory"
+            raise InputError(culprit.path, type(model).__name__, rule, step) from error
         except Exception as error:  # types that cannot be pickled raise various errors
-            culprit = find_culprit(obj, name, lambda part: _pickled(part, files))
+            culprit = find_culprit(obj, name, lambda part: _pickled(part, files, originals))
             raise InputError(
                 culprit.path,
                 culprit.shown,
@@ -96,9 +106,28 @@ def _read(path: str) -> bytes:
     return data
 
 
-def _pickled(obj: object, files: ShippedFiles) -> bytes:
+def _pickled_whole(obj: object, files: ShippedFiles, originals: Originals | None) -> bytes:
+    """The pickle of an object; with the Trainer's model only where `model_init` returns a model made once.
+
+    Raises:
+        HeldModel: another part refers to the model, which would be none of a trial's.
+    """
+    if originals is None:
+        return _pickled(obj, files)
+    model, model_init = originals.trainer.model, originals.trainer.model_init
+    try:
+        return _pickled(obj, files, originals, model)
+    except HeldModel:
+        try:
+            _pickled(model_init, files, originals, model)
+        except HeldModel:  # the trial's model_init returns the copy that those parts refer to
+            return _pickled(obj, files, originals)
+        raise
+
+
+def _pickled(obj: object, files: ShippedFiles, originals: Originals | None = None, refused: object = None) -> bytes:
     buffer = io.BytesIO()
-    _Pickler(buffer, files).dump(obj)
+    _Pickler(buffer, files, originals, refused).dump(obj)
     return buffer.getvalue()
 
 
@@ -117,11 +146,18 @@ def _is_arguments(obj: object) -> bool:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles functions and classes by value, and tables as references to their files."""
+    """Pickles functions and classes by value, and tables and `originals` as references.
 
-    def __init__(self, buffer: io.BytesIO, files: ShippedFiles) -> None:
+    Args:
+        buffer: for the pickle.
+        files: for tables.
+        originals: see there.
+        refused: the model, if nothing may refer to it.
+    """
+
+    def __init__(self, buffer: io.BytesIO, files: ShippedFiles, originals: Originals | None, refused: object) -> None:
         super().__init__(buffer)
-        self._files = files
+        self._files, self._originals, self._refused = files, originals, refused
         self._put: dict[int, tuple[object, str]] = {}  # by identity: a table of many data sets is hashed once
 
     def reducer_override(self, obj: Any) -> Any:
@@ -137,8 +173,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _cached, (obj.__wrapped__, obj.cache_parameters())
         return super().reducer_override(obj)
 
-    def persistent_id(self, obj: object) -> str | None:
-        """Called by pickle for each object; returns the file of a table, and None for other objects."""
+    def persistent_id(self, obj: object) -> str | tuple[str, type] | None:
+        """Called by pickle for each object; returns what takes its place, and None for most objects."""
+        if self._refused is not None and obj is self._refused:
+            raise HeldModel
+        if self._originals is not None and (reference := self._originals.reference(obj)) is not None:
+            return reference
         if not shipped_tables.is_table(obj):
             return None
         if id(obj) not in self._put:
@@ -152,7 +192,11 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, buffer: io.BytesIO, files: ShippedFiles) -> None:
         super().__init__(buffer)
         self._files = files
+        self._places: dict[str, Any] = {}
 
-    def persistent_load(self, name: str) -> Any:
+    def persistent_load(self, reference: str | tuple[str, type]) -> Any:
         """Called by pickle for a reference of `persistent_id`."""
-        return shipped_tables.load_table(name, self._files)
+        if isinstance(reference, str):
+            return shipped_tables.load_table(reference, self._files)
+        key, kind = reference
+        return self._places.setdefault(key, object.__new__(kind))

@@ -1,7 +1,7 @@
 """From a user's Trainer to a factory that makes it anew for each trial, with the trial's values.
 
 The instance itself never travels, and nothing of it is changed: after a `train()` it could not be pickled at all, and
-before that its model would go along three times.
+before that its model would go along three times. In a callback that holds it, the trial's Trainer takes its place.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from trainables.errors import InputError
 from trainables.user_trainer.argument_values import fields_of
+from trainables.user_trainer.originals import Originals
 from trainables.user_trainer.rebuilt import RebuiltTrainer, TrialForm
 from trainables.user_trainer.rules import require_usable
 
@@ -76,6 +77,7 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
         attributes=_set_from_outside(trainer, set(parameters) | set(given)),
         collator_has_model=of_model,
         trial_form=trial_form,
+        originals=Originals(trainer),
     )
 
 
@@ -173,11 +175,11 @@ def _beginning(callback: Any) -> dict[str, Any]:
     from transformers import EarlyStoppingCallback
 
     try:
-        return vars(type(callback)(**callback.state()["args"]))
+        return dict(vars(type(callback)(**callback.state()["args"])))
     except TypeError:
         if not isinstance(callback, EarlyStoppingCallback):
             return {}
-        return vars(EarlyStoppingCallback(**EarlyStoppingCallback.state(callback)["args"]))
+        return dict(vars(EarlyStoppingCallback(**EarlyStoppingCallback.state(callback)["args"])))
 
 
 def _set_from_outside(trainer: Any, known: set[str]) -> dict[str, Any]:

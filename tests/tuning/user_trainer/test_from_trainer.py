@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,11 @@ from transformers.trainer_callback import ExportableState
 
 from tests.support.user_trainers import fresh_model, rows, tiny_model, trainer
 from trainables.errors import InputError
+from trainables.spec import FineTuneSpec, Objective
 from trainables.user_trainer.hp_space import ResolvedParams
 from trainables.user_trainer.rebuilt import RebuiltTrainer, texts_in
 from trainables.user_trainer.shipped import load_shipped, ship
+from trainables.user_trainer.user_training import UserTraining
 from tuning.user_trainer.from_trainer import factory_of
 
 pytestmark = pytest.mark.unit
@@ -74,6 +78,28 @@ class Counting(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         self.steps += 1
+
+
+class Holds(TrainerCallback):  # type: ignore[misc]
+    """A callback that scores training rows by the Trainer that it holds."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+        self.scored: list[tuple[bool, float, int]] = []
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
+        before = copy.deepcopy(control)
+        scores = self.held.evaluate(self.held.train_dataset, metric_key_prefix="train")
+        self.scored.append((model is self.held.model, scores["train_loss"], self.held.state.global_step))
+        vars(control).update(vars(before))
+
+
+class Holding(Trainer):  # type: ignore[misc]
+    """A Trainer whose own callback holds it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_callback(Holds(self))
 
 
 class OfModel(DataCollatorWithPadding):  # type: ignore[misc]
@@ -259,6 +285,69 @@ def test_callbacks_are_the_users_own_and_new_for_each_trial(tmp_path: Path) -> N
     assert sorted(type(one).__name__ for one in again) == sorted(
         type(one).__name__ for one in made.callback_handler.callbacks
     )
+
+
+def held_by(made: Trainer) -> list[Any]:
+    return [callback for callback in made.callback_handler.callbacks if isinstance(callback, Holds)]
+
+
+def test_what_holds_the_trainer_or_its_arguments_holds_those_of_the_trial(tmp_path: Path) -> None:
+    made = trainer({"learning_rate": 0.5, "num_train_epochs": 1})
+    made.add_callback(Holds(made))
+    arguments = made.args
+    made.compute_metrics = lambda prediction: {"rate": arguments.learning_rate, "own": float(made.args is arguments)}
+    made.preprocess_logits_for_metrics = functools.partial(print, made)
+    made.train()  # after which a Trainer could not be pickled
+    again = travelled(made, tmp_path)({"learning_rate": 0.25})
+    assert again is not made
+    assert [callback.held is again for callback in held_by(again)] == [True]
+    assert again.preprocess_logits_for_metrics.args == (again,)
+    assert again.compute_metrics(None) == {"rate": 0.25, "own": 1.0}
+    assert held_by(made)[0].held is made
+    assert made.args.learning_rate == 0.5
+    assert sum(path.stat().st_size for path in (tmp_path / ".shipped").iterdir()) < 100_000  # it carries no weights
+
+
+def test_a_callback_that_holds_the_trainer_scores_what_is_trained(tmp_path: Path) -> None:
+    made = trainer({"num_train_epochs": 2})
+    made.add_callback(Holds(made))
+    spec = FineTuneSpec(trainable="m:make", epochs=2, seed=3, objective=Objective(metric="accuracy", mode="max"))
+    training = UserTraining(travelled(made, tmp_path), {}, spec)
+    reported = [training.advance(1).metrics["accuracy"] for _ in range(2)]
+    scored = held_by(training.trainer)[0].scored
+    made.train()
+    assert scored == held_by(made)[0].scored
+    assert scored[0][1] != scored[1][1]
+    assert reported == [log["eval_accuracy"] for log in made.state.log_history if "eval_accuracy" in log]
+
+
+def test_a_callback_that_a_constructor_adds_holds_its_own_trainer_once(tmp_path: Path) -> None:
+    again = travelled(trainer({}, Holding), tmp_path)({})
+    assert [callback.held is again for callback in held_by(again)] == [True]
+
+
+def test_a_factory_in_the_users_process_leaves_the_users_trainer_alone() -> None:
+    made = trainer({})
+    model = made.model
+    factory = factory_of(made)
+    assert factory({"learning_rate": 0.25}) is not made
+    assert (made.model, made.args.learning_rate) == (model, 5e-3)
+
+
+def test_what_holds_the_model_is_refused_with_the_path(tmp_path: Path) -> None:
+    made = trainer({})
+    made.add_callback(Holds(made.model))
+    with pytest.raises(InputError, match=r"^trainer\.callbacks\[1\]\.held: 'Bert\w+': is the model of the Trainer"):
+        ship(factory_of(made), str(tmp_path), "trainer")
+
+
+def test_a_model_made_once_is_what_model_init_returns_in_the_trial_too(tmp_path: Path) -> None:
+    model = tiny_model()
+    made = trainer({}, model_init=lambda: model)
+    made.add_callback(Holds(model))
+    again = travelled(made, tmp_path)({})
+    assert again.model is held_by(again)[0].held
+    assert again.model is not model
 
 
 class Later(EarlyStoppingCallback):  # type: ignore[misc]
