@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -28,18 +29,17 @@ RENAMED = {
 }
 
 PER_PROCESS_FIELDS = ("local_rank",)  # not part of the training's configuration
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 SECRETS = ("hub_token",)  # never written to a file: a trial pushes nothing
 
 
 def fields_of(arguments: Any) -> dict[str, Any]:
-    """The values of all fields of a TrainingArguments object, by name, from which its class can build it again.
+    """The values of a TrainingArguments object by the names of `field_names`, from which its class can build it again.
 
     `to_dict` cannot be used: it masks every name that ends with `_token` and converts enumerations to texts.
     """
-    names = (
-        field.name for field in dataclasses.fields(arguments) if field.init and field.name not in PER_PROCESS_FIELDS
-    )
-    return {name: getattr(arguments, name) for name in names}
+    names = field_names(type(arguments)) - set(PER_PROCESS_FIELDS)
+    return {name: getattr(arguments, name) for name in sorted(names) if hasattr(arguments, name)}
 
 
 def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,8 +48,28 @@ def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def field_names(arguments_class: type) -> set[str]:
-    """The names of the fields that can be passed to the class."""
+    """The names of the fields, and of the other parameters of a constructor of the user's own."""
+    return dataclass_fields(arguments_class) | set(parameters_of(arguments_class))
+
+
+def dataclass_fields(arguments_class: type) -> set[str]:
+    """The names of the fields that a dataclass takes."""
     return {field.name for field in dataclasses.fields(arguments_class) if field.init}
+
+
+def parameters_of(kind: type) -> dict[str, inspect.Parameter]:
+    """The parameters that a constructor takes; where it hands on `**kwargs`, those of its parents, too."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in kind.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        for parameter in parameters:
+            if parameter.kind not in VARIADIC:
+                found.setdefault(parameter.name, parameter)
+        if not any(parameter.kind in VARIADIC for parameter in parameters):
+            break
+    return found
 
 
 def matching_fields(arguments_class: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from trainables.errors import InputError
 from trainables.user_trainer.argument_values import field_names, matching_fields, unread_name_error, without_secrets
 from trainables.user_trainer.hp_space import suggested_params
 from trainables.user_trainer.originals import Originals, construct
+from trainables.user_trainer.rebuilt_arguments import build_arguments
 from trainables.user_trainer.suggesting_trial import SuggestingTrial, replay_answers
 
 TrialForm = Literal["optuna", "dict"]
@@ -31,6 +32,7 @@ class RebuiltTrainer:
         trainer_class: of the user's Trainer.
         arguments_class: of its TrainingArguments.
         arguments: the values of all fields of its arguments, by name.
+        argument_attributes: what its arguments have besides, by name.
         model_init: the user's; without a parameter, or with the trial as its parameter.
         callbacks: the user's.
         given: the other parameters of the constructor, by name.
@@ -42,7 +44,9 @@ class RebuiltTrainer:
             loaded makes its first Trainer in their place, so that these refer to that one.
     """
 
-    originals: Originals | None = None  # so in what earlier versions have shipped
+    # So in what earlier versions have shipped:
+    originals: Originals | None = None
+    argument_attributes: Mapping[str, Any] = types.MappingProxyType({})
 
     def __init__(
         self,
@@ -57,8 +61,9 @@ class RebuiltTrainer:
         collator_has_model: bool = False,
         trial_form: TrialForm = "optuna",
         originals: Originals | None = None,
+        argument_attributes: Mapping[str, Any] | None = None,
     ) -> None:
-        self.originals = originals
+        self.originals, self.argument_attributes = originals, dict(argument_attributes or {})
         self.trainer_class, self.arguments_class = trainer_class, arguments_class
         self.args = dict(arguments)
         self.model_init, self.callbacks, self.trial_form = model_init, callbacks, trial_form
@@ -72,8 +77,10 @@ class RebuiltTrainer:
             InputError: a value is not of its field's type, or nothing reads it.
         """
         trial = self._trial(params) if params else None  # without values, as outside of a search
-        fields = {**self.args, **matching_fields(self.arguments_class, params)}
-        arguments = construct(self.arguments_class, getattr(self.originals, "arguments", None), fields)
+        values = {name: value for name, value in params.items() if name in self.argument_attributes}
+        values |= matching_fields(self.arguments_class, params)
+        place = getattr(self.originals, "arguments", None)
+        arguments = build_arguments(self.arguments_class, self.args, self.argument_attributes, values, place)
         parts = {name: getattr(self, name) for name in self.given}
         parts |= {"args": arguments, "model_init": self._model_init(trial), "callbacks": copy.copy(self.callbacks)}
         trainer = construct(self.trainer_class, getattr(self.originals, "trainer", None), parts)
@@ -92,9 +99,9 @@ class RebuiltTrainer:
         return {**vars(self), "args": without_secrets(self.args)}
 
     def unread(self, names: Iterator[str] | list[str]) -> list[str]:
-        """The names that are neither fields of the arguments nor mentioned in `model_init`."""
-        mentioned = texts_in(self.model_init)
-        return [name for name in names if name not in field_names(self.arguments_class) and name not in mentioned]
+        """The names that are neither fields or attributes of the arguments nor mentioned in `model_init`."""
+        known = field_names(self.arguments_class) | set(self.argument_attributes) | texts_in(self.model_init)
+        return [name for name in names if name not in known]
 
     @property
     def takes_trial(self) -> bool:

@@ -7,15 +7,15 @@ before that its model would go along three times. In a callback that holds it, t
 from __future__ import annotations
 
 import copy
-import dis
 import inspect
 from collections.abc import Iterator
 from typing import Any
 
 from trainables.errors import InputError
-from trainables.user_trainer.argument_values import fields_of
+from trainables.user_trainer.argument_values import fields_of, parameters_of
 from trainables.user_trainer.originals import Originals
 from trainables.user_trainer.rebuilt import RebuiltTrainer, TrialForm
+from trainables.user_trainer.rebuilt_arguments import assigned_names, attributes_beside_fields
 from trainables.user_trainer.rules import require_usable
 
 FACTORY = "pass a factory instead: a function `def make_trainer(params)` that returns the Trainer with these values"
@@ -30,9 +30,8 @@ KEPT = (
     "optimizer_cls_and_kwargs",
     "preprocess_logits_for_metrics",
 )
-OTHERS = {"self", "model", "args", "model_init", "callbacks", "optimizers"}
+OTHERS = {"model", "args", "model_init", "callbacks", "optimizers"}
 BROUGHT = ("transformers.integrations.integration_utils", "transformers.utils.notebook")  # the modules of callbacks
-VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer:
@@ -48,7 +47,7 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
     kind = type(trainer)
     if trainer.model_init is None:
         rule = f"this {kind.__name__} was made with a model, and each trial needs a new one"
-        step = f"make it with model_init=...; or {FACTORY}" if "model_init" in _parameters(kind) else FACTORY
+        step = f"make it with model_init=...; or {FACTORY}" if "model_init" in parameters_of(kind) else FACTORY
         raise InputError("trainer.model_init", None, rule, step)
     if (model_parameters := len(inspect.signature(trainer.model_init).parameters)) > 1:
         rule = f"takes {model_parameters} parameters"
@@ -57,7 +56,7 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
     if trainer.args.world_size > 1:
         step = "start the script as one process, and give cluster={'gpus_per_trial': 2} for trials of two processes"
         raise InputError("args.world_size", trainer.args.world_size, "each process would search", step)
-    parameters = _parameters(kind)
+    parameters = parameters_of(kind)
     given = {name: getattr(trainer, name) for name in KEPT}
     _refuse_lost(kind, parameters, given)
     given = {name: value for name, value in given.items() if value is not None}
@@ -71,6 +70,7 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
         trainer_class=kind,
         arguments_class=type(trainer.args),
         arguments=fields_of(trainer.args),
+        argument_attributes=attributes_beside_fields(trainer.args),
         model_init=trainer.model_init,
         callbacks=[_fresh(callback) for callback in _own_callbacks(trainer)],
         given=given,
@@ -79,21 +79,6 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
         trial_form=trial_form,
         originals=Originals(trainer),
     )
-
-
-def _parameters(kind: type) -> dict[str, inspect.Parameter]:
-    """The parameters that a constructor takes; where it hands on `**kwargs`, those of its parents, too."""
-    found: dict[str, inspect.Parameter] = {}
-    for base in kind.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        parameters = inspect.signature(vars(base)["__init__"]).parameters
-        for name, parameter in parameters.items():
-            if parameter.kind not in VARIADIC:
-                found.setdefault(name, parameter)
-        if not any(parameter.kind in VARIADIC for parameter in parameters.values()):
-            break
-    return found
 
 
 def _refuse_lost(kind: type, parameters: dict[str, inspect.Parameter], given: dict[str, Any]) -> None:
@@ -189,7 +174,7 @@ def _set_from_outside(trainer: Any, known: set[str]) -> dict[str, Any]:
         InputError: one of them replaces a method.
     """
     kind = type(trainer)
-    assigned = {name for base in kind.__mro__ for method in vars(base).values() for name in _assigned(method)}
+    assigned = {name for base in kind.__mro__ for method in vars(base).values() for name in assigned_names(method)}
     found = {}
     for name, value in vars(trainer).items():
         if hasattr(kind, name) and callable(getattr(kind, name)):
@@ -198,13 +183,3 @@ def _set_from_outside(trainer: Any, known: set[str]) -> dict[str, Any]:
         if name not in assigned and name not in known:
             found[name] = value
     return found
-
-
-def _assigned(method: Any) -> Iterator[str]:
-    """The names of attributes that a function assigns."""
-    method = getattr(method, "__wrapped__", getattr(method, "fget", getattr(method, "__func__", method)))
-    if (code := getattr(method, "__code__", None)) is None:
-        return
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "STORE_ATTR":
-            yield instruction.argval

@@ -23,6 +23,7 @@ from transformers.trainer_callback import ExportableState
 from tests.support.user_trainers import fresh_model, rows, tiny_model, trainer
 from trainables.errors import InputError
 from trainables.spec import FineTuneSpec, Objective
+from trainables.user_trainer.extended import Extended
 from trainables.user_trainer.hp_space import ResolvedParams
 from trainables.user_trainer.rebuilt import RebuiltTrainer, texts_in
 from trainables.user_trainer.shipped import load_shipped, ship
@@ -193,6 +194,73 @@ def test_a_name_that_nothing_reads_is_refused_with_what_to_write(name: str, show
         travelled(trainer({}), tmp_path)({name: 0.1})
 
 
+class Distilling(TrainingArguments):  # type: ignore[misc]
+    """Arguments as the book's distillation script has them: no fields."""
+
+    def __init__(self, *args: Any, alpha: float = 0.5, temperature: float = 2.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.alpha, self.temperature = alpha, temperature
+        self.share = 1 - alpha
+
+
+class Rescaling(TrainingArguments):  # type: ignore[misc]
+    """Arguments that change a field each time they are made."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.learning_rate = 2 * self.learning_rate
+
+
+class Doubling(TrainingArguments):  # type: ignore[misc]
+    """Arguments that keep something else than they were given."""
+
+    def __init__(self, *args: Any, alpha: float = 0.5, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.alpha = 2 * alpha
+
+
+class Forgetting(TrainingArguments):  # type: ignore[misc]
+    """Arguments that keep nothing of what they were given."""
+
+    def __init__(self, *args: Any, alpha: float = 0.5, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+def test_arguments_of_a_class_with_a_constructor_of_its_own_are_the_users(tmp_path: Path) -> None:
+    made = trainer({"alpha": 0.9, "weight_decay": 0.25}, arguments=Distilling)
+    made.args.temperature = 7.0
+    factory = travelled(made, tmp_path)
+    user, searched = factory({}).args, factory({"alpha": 0.25, "weight_decay": 0.1}).args
+    assert (user.alpha, user.temperature, user.share, user.weight_decay) == (0.9, 7.0, made.args.share, 0.25)
+    assert (searched.alpha, searched.temperature, searched.share, searched.weight_decay) == (0.25, 7.0, 0.75, 0.1)
+    assert factory.unread(["alpha", "temperature", "alhpa"]) == ["alhpa"]
+
+
+def test_attributes_that_were_set_on_the_arguments_are_the_users(tmp_path: Path) -> None:
+    made = trainer({})
+    made.args.alpha, made.args.weights = 0.3, torch.tensor([0.25, 0.75])
+    factory = travelled(made, tmp_path)
+    user, searched = factory({}).args, factory({"alpha": 0.1}).args
+    assert (user.alpha, searched.alpha) == (0.3, 0.1)
+    assert torch.equal(searched.weights, made.args.weights)
+    assert factory_of(trainer({})).argument_attributes == {}
+
+
+def test_a_field_that_the_constructor_changes_is_changed_once(tmp_path: Path) -> None:
+    factory = travelled(trainer({"learning_rate": 0.25}, arguments=Rescaling), tmp_path)
+    assert factory({}).args.learning_rate == 0.5
+    assert factory({"learning_rate": 0.125}).args.learning_rate == 0.25  # as the class makes it of a searched one
+
+
+def test_a_seed_of_a_trial_is_in_force_in_arguments_of_the_users_own(tmp_path: Path) -> None:
+    made = trainer({"alpha": 0.9}, arguments=Distilling)
+    spec = FineTuneSpec(trainable="m:make", epochs=1, seed=5, objective=Objective(metric="accuracy", mode="max"))
+    training = UserTraining(travelled(made, tmp_path), {}, spec)
+    assert (training.trainer.args.seed, training.trainer.args.alpha) == (spec.training_seeds.head, 0.9)
+    assert training.trainer.args.seed != made.args.seed
+    assert training.trainer.args.output_dir != made.args.output_dir
+
+
 def of_params(trial: Any) -> Any:
     return tiny_model(hidden_dropout_prob=trial.params["dropout"])
 
@@ -334,6 +402,13 @@ def test_a_factory_in_the_users_process_leaves_the_users_trainer_alone() -> None
     assert (made.model, made.args.learning_rate) == (model, 5e-3)
 
 
+def test_an_objective_that_holds_the_trainer_holds_that_of_the_trial(tmp_path: Path) -> None:
+    made = trainer({})
+    searched = Extended(factory_of(made), lambda metrics: made, None)
+    again = load_shipped(ship(searched, str(tmp_path), "trainer"))({})
+    assert again.compute_objective({}) is again
+
+
 def test_what_holds_the_model_is_refused_with_the_path(tmp_path: Path) -> None:
     made = trainer({})
     made.add_callback(Holds(made.model))
@@ -448,6 +523,10 @@ def of_a_bare_constructor() -> Trainer:
         (lambda: trainer({"auto_find_batch_size": True}), r"^auto_find_batch_size: True: another batch size"),
         (with_a_method_replaced, r"^trainer\.compute_loss: 'Trainer': is a method that was replaced"),
         (lambda: trainer({}, Forgetful, scale=3.0), r"^trainer\.scale: 'Forgetful': .* no attribute.*pass a factory"),
+        (
+            lambda: trainer({"alpha": 0.9}, arguments=Forgetting),
+            r"^args\.alpha: 'Forgetting': .* no attribute of that name; keep it .*pass a factory",
+        ),
         (of_a_bare_constructor, r"^trainer\.compute_metrics: 'Bare': the constructor of Bare does not take it"),
     ],
 )
@@ -459,3 +538,8 @@ def test_an_instance_that_no_trial_can_be_made_like_is_refused(made: Callable[[]
 def test_a_parameter_that_is_kept_as_something_else_is_reported_in_the_trial(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^trainer\.scale: 6\.0: Doubled keeps 12\.0.*pass a factory"):
         travelled(trainer({}, Doubled, scale=3.0), tmp_path)({})
+
+
+def test_an_argument_that_is_kept_as_something_else_is_reported_in_the_trial(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^args\.alpha: 1\.5: Doubling keeps 3\.0.*pass a factory"):
+        travelled(trainer({"alpha": 0.75}, arguments=Doubling), tmp_path)({})
