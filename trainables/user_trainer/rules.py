@@ -1,7 +1,7 @@
 """The rules for a user's Trainer in a trial: which of its settings are replaced, and what is refused.
 
 load_best_model_at_end, save_strategy   off: the engine keeps the best; `metric_for_best_model` stays
-eval_strategy, eval_steps               replaced: evaluations follow `report_every_epochs`
+eval_strategy, eval_steps, eval_delay   replaced: evaluations follow `report_every_epochs`; refused in a space
 num_train_epochs                        the experiment's `epochs`, or the trial's own
 seed                                    the study's, unless it is searched
 report_to, push_to_hub, output_dir      none, off, a scratch folder
@@ -30,6 +30,7 @@ from trainables.tunables import TUNABLES
 from trainables.user_trainer.optimizer_state import follows_scores
 
 NEVER_DUE = 10**12  # steps
+EVALUATIONS = ("eval_strategy", "eval_steps", "eval_delay")  # replaced in every trial
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 QUIET = (PrinterCallback, ProgressCallback, JITCheckpointCallback, *INTEGRATION_TO_CALLBACK.values())
 
@@ -65,6 +66,22 @@ def require_usable(made: Any) -> None:
         raise InputError("eval_dataset", None, "the Trainer has none", step)
 
 
+def require_no_evaluations(names: Collection[str]) -> None:
+    """Requires that no hyperparameter says when a trial is evaluated, since it would not be in force.
+
+    Args:
+        names: of the values that trials get.
+
+    Raises:
+        InputError: one does.
+    """
+    for name in EVALUATIONS:
+        if name in names:
+            rule = "trials are compared at equal progress, so each is evaluated at the same epochs"
+            step = "leave it out, and set it in TrainingArguments (or report_every_epochs=... in the search)"
+            raise InputError("space", name, rule, step)
+
+
 def apply_rules(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: float, scratch: Path) -> None:
     """Switches off what the Trainer would write, report or decide by itself; sets horizon and seeds.
 
@@ -74,7 +91,11 @@ def apply_rules(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: f
         spec: its seeds.
         horizon: epochs.
         scratch: an existing folder for what callbacks may write.
+
+    Raises:
+        InputError: a value says when a trial is evaluated.
     """
+    require_no_evaluations(params)
     args = trainer.args
     args.output_dir = str(scratch)
     args.report_to, args.push_to_hub, args.disable_tqdm = [], False, True

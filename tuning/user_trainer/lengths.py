@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from trainables.errors import InputError
@@ -18,28 +20,36 @@ class Lengths(NamedTuple):
     report_every_epochs: float
 
 
-def lengths_of(arguments: Any, rows: int | None, space: Space) -> Lengths:
+def lengths_of(
+    arguments: Any, rows: int | None, space: Space, processes: int = 1, every: float | None = None
+) -> Lengths:
     """The length of the longest trial, and the distance of its evaluations.
+
+    Evaluations fall at the same epochs in every trial, so `eval_steps` can be right for one batch size alone: it counts
+    the steps of the trials that take the fewest, those with the most rows per step.
 
     Args:
         arguments: of the user's Trainer.
         rows: of the training data; None: not known.
         space: values in it take the place of the arguments'.
+        processes: of a trial; each takes a batch of its own in every step.
+        every: the distance of evaluations in epochs, in place of what the arguments say; None: as they say.
 
     Raises:
-        InputError: the training data have no length and the arguments no `max_steps`.
+        InputError: the training data have no length and the arguments no `max_steps`; or evaluations are closer to
+            each other than a spec can have them.
     """
     steps = int(_most("max_steps", space, arguments.max_steps))
-    per_epoch = None if rows is None else _steps_per_epoch(arguments, rows)
+    per_epoch = None if rows is None else _steps_per_epoch(arguments, rows, space, processes)
     if steps > 0:
         each = {"steps": _each(arguments, steps), "epoch": (per_epoch or steps) / steps}
-        return Lengths(1.0, _within(each.get(_strategy(arguments), 1.0), 1.0))
+        return Lengths(1.0, every or _distance(arguments, each.get(_strategy(arguments), 1.0), 1.0))
     if per_epoch is None:
         step = "set max_steps"
         raise InputError("args.max_steps", arguments.max_steps, "the training data have no length", step)
     epochs = float(_most("num_train_epochs", space, arguments.num_train_epochs))
     each = {"steps": _each(arguments, per_epoch * epochs) * epochs, "epoch": 1.0}
-    return Lengths(epochs, _within(each.get(_strategy(arguments), epochs), epochs))
+    return Lengths(epochs, every or _distance(arguments, each.get(_strategy(arguments), epochs), epochs))
 
 
 def most_epochs(space: Space, default: float) -> float:
@@ -56,25 +66,47 @@ def _strategy(arguments: Any) -> str:
     return str(getattr(arguments.eval_strategy, "value", arguments.eval_strategy))
 
 
+def _distance(arguments: Any, each: float, epochs: float) -> float:
+    """The distance of evaluations in a spec, from that of the arguments; both in epochs."""
+    if each < LEAST:
+        whole = "the training" if arguments.max_steps > 0 else "an epoch"
+        rule = f"is an evaluation after each {each:.2g} of {whole}; the least is {LEAST:g}"
+        if (strategy := _strategy(arguments)) != "steps":
+            raise InputError("args.eval_strategy", strategy, rule, f"write report_every_epochs={LEAST:g}")
+        given = float(arguments.eval_steps or arguments.logging_steps)
+        least = given * LEAST / each
+        step = f"set eval_steps to {math.ceil(least - 1e-9) if given >= 1 else round(least, 6)} or more"
+        raise InputError("args.eval_steps", arguments.eval_steps, rule, step)
+    return min(round(each, 6), epochs)
+
+
 def _each(arguments: Any, steps: float) -> float:
     """The share of a training of `steps` steps that passes between two evaluations by steps."""
     each = arguments.eval_steps or arguments.logging_steps
     return float(each if each < 1 else each / steps)
 
 
-def _steps_per_epoch(arguments: Any, rows: int) -> int:
-    batches = math.ceil(rows / int(arguments.train_batch_size))
-    return max(1, math.ceil(batches / int(arguments.gradient_accumulation_steps)))
-
-
-def _within(each: float, epochs: float) -> float:
-    return min(max(round(each, 6), LEAST), epochs)
+def _steps_per_epoch(arguments: Any, rows: int, space: Space, processes: int) -> int:
+    """The steps of the trials that take the fewest."""
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    counts = []
+    for batch, accumulated in _together(names, space, [getattr(arguments, name) for name in names]):
+        batches = math.ceil(rows / (int(batch) * processes))
+        counts.append(max(1, math.ceil(batches / int(accumulated))))
+    return min(counts)
 
 
 def _most(name: str, space: Space, default: float) -> float:
-    values: list[Any] = []
-    if name in space.names:
-        values = dict(space.items())[name].grid(2)  # both ends of a range, all of a choice
-    if isinstance(space, FunctionSpace):
-        values += [walk.returned[name] for walk in space.explored.walks if name in walk.returned]
-    return float(max(values, default=default))
+    return float(max(value for (value,) in _together((name,), space, [default])))
+
+
+def _together(names: Sequence[str], space: Space, defaults: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The values of `names` that stand side by side in a trial, with the ends of each range and all of each choice."""
+    if isinstance(space, FunctionSpace):  # what it returns is in force, and not what it suggests
+        walks = [walk.returned for walk in space.explored.walks]
+        return [tuple(walk.get(name, default) for name, default in zip(names, defaults, strict=True)) for walk in walks]
+    declared = dict(space.items())
+    each = [
+        declared[name].grid(2) if name in declared else [default] for name, default in zip(names, defaults, strict=True)
+    ]
+    return list(itertools.product(*each))

@@ -63,11 +63,12 @@ def prepare_search(request: SearchRequest) -> PreparedSearch:
     factory = factory_of_request(request.trainer)
     searched = searched_space(request.hp_space, request.backend)
     options = read_options(request, factory, searched.space)
-    enter_sweep(request.hp_space, searched.space, options)
     if options.mutations:
         space = with_mutations(searched.space, options.mutations)
+        options = read_options(request, factory, space)  # members may have other batch sizes than the space alone
     else:
         space = perturbable(searched.space, request.in_flight)
+    enter_sweep(request.hp_space, searched.space, options)
     if isinstance(factory, RebuiltTrainer):
         factory.trial_form = searched.trial_form
         require_read(factory, space)

@@ -116,7 +116,7 @@ def _lengths(request: SearchRequest, factory: Any, space: Space) -> Lengths:
         arguments = request.trainer.args
         data = request.trainer.train_dataset
         rows = len(data) if hasattr(data, "__len__") else None
-        lengths = lengths_of(arguments, rows, space)
+        lengths = lengths_of(arguments, rows, space, _processes(request), request.report_every_epochs)
     else:
         epochs = most_epochs(space, request.epochs or 0)
         if epochs <= 0:
@@ -124,6 +124,17 @@ def _lengths(request: SearchRequest, factory: Any, space: Space) -> Lengths:
             raise InputError("epochs", request.epochs, rule, step)
         lengths = Lengths(epochs, min(1.0, epochs))
     return Lengths(request.epochs or lengths.epochs, request.report_every_epochs or lengths.report_every_epochs)
+
+
+def _processes(request: SearchRequest) -> int:
+    """The processes of a trial: with several GPUs one for each."""
+    resources = request.keywords.get("resources_per_trial")
+    asked_for = (
+        {str(name).lower(): count for name, count in resources.items()} if isinstance(resources, Mapping) else {}
+    )
+    gpus = (request.cluster or {}).get("gpus_per_trial", asked_for.get("gpu"))
+    gpus = (request.overrides or {}).get("cluster.gpus_per_trial", gpus)
+    return max(1, int(gpus)) if isinstance(gpus, int | float) else 1
 
 
 def require_evaluations(arguments: Any, strategies: list[dict[str, Any]], options: SearchOptions) -> None:

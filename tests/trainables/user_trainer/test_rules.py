@@ -147,6 +147,11 @@ def test_what_no_trial_can_be_made_of_is_told_with_the_next_step(make: Any, name
     assert refused.value.name == name
 
 
+def test_a_value_that_says_when_to_evaluate_is_refused_since_it_would_not_be_in_force() -> None:
+    with pytest.raises(InputError, match=r"^space: 'eval_steps': .* at the same epochs"):
+        UserTraining(given(), {"eval_steps": 2}, SPEC)
+
+
 def test_a_train_of_ones_own_that_cannot_go_on_from_a_checkpoint_is_refused_at_once() -> None:
     class Once(Trainer):  # type: ignore[misc]
         def train(self) -> Any:

@@ -11,15 +11,17 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
 from ray.tune.search.optuna import OptunaSearch
 
-from tests.support.user_trainers import make_trainer, tiny_model, trainer
+from tests.support.user_trainers import make_trainer, rows, tiny_model, trainer
 from trainables.errors import InputError
 from trainables.lookup import load_trainable
 from tuning.errors import RunFolderError
 from tuning.run_folder.folder import claim_run_folder
+from tuning.space import read_space
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
+from tuning.user_trainer.from_trainer import factory_of
 from tuning.user_trainer.prepared_search import prepare_search
-from tuning.user_trainer.request import SearchRequest
+from tuning.user_trainer.request import SearchRequest, read_options
 
 pytestmark = pytest.mark.unit
 
@@ -71,6 +73,92 @@ def test_a_trainers_arguments_say_how_long_and_how_often(prepared: Any) -> None:
     for arguments, lengths in cases:
         spec = prepared(trainer(arguments))
         assert (spec.epochs, spec.report_every_epochs) == lengths, arguments
+
+
+def accumulated(trial: Any) -> dict[str, Any]:
+    batch = 2 ** trial.suggest_int("log_batch", 1, 4)  # 16 rows in each step, never 16 * 8
+    return {"per_device_train_batch_size": batch, "gradient_accumulation_steps": 16 // batch}
+
+
+def sometimes(trial: Any) -> dict[str, Any]:
+    larger = trial.suggest_categorical("larger", [True, False])
+    return {"per_device_train_batch_size": 4} if larger else {}  # else the 16 of the arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "every"),
+    [
+        ({"hp_space": {**RATE, "per_device_train_batch_size": 32}}, 0.5),
+        ({"hp_space": {**RATE, "per_device_train_batch_size": tune.choice([8, 16])}}, 0.25),
+        ({"hp_space": {**RATE, "per_device_train_batch_size": tune.choice([8, 32])}}, 0.5),
+        ({"hp_space": {**RATE, "gradient_accumulation_steps": tune.randint(1, 3)}}, 0.5),
+        ({"hp_space": accumulated}, 0.25),
+        ({"hp_space": sometimes}, 0.25),
+        ({"report_every_epochs": 0.75}, 0.75),
+    ],
+)
+def test_evaluations_by_steps_are_counted_in_the_largest_batch_of_a_trial(
+    arguments: Any, every: float, prepared: Any
+) -> None:
+    by_steps = trainer({"eval_strategy": "steps", "eval_steps": 1, "num_train_epochs": 4})  # 64 rows, 16 in a batch
+    assert prepared(by_steps, **arguments).report_every_epochs == every
+
+
+@pytest.mark.parametrize(
+    ("arguments", "every"),
+    [
+        ({"cluster": {"gpus_per_trial": 2}}, 0.5),
+        ({"keywords": {"resources_per_trial": {"CPU": 1, "GPU": 2}}}, 0.5),
+        ({"overrides": {"cluster.gpus_per_trial": 2}, "cluster": {"gpus_per_trial": 1}}, 0.5),
+        ({"cluster": {"gpus_per_trial": 0.5}}, 0.25),
+        ({"cluster": {"gpus_per_trial": "auto"}}, 0.25),
+    ],
+)
+def test_each_process_of_a_trial_takes_a_batch_in_a_step(arguments: Any, every: float) -> None:
+    by_steps = trainer({"eval_strategy": "steps", "eval_steps": 1})
+    request = SearchRequest(trainer=by_steps, **{**LISTED, **arguments})
+    assert read_options(request, factory_of(by_steps), read_space(RATE)).report_every_epochs == every
+
+
+def test_batches_that_pbt_changes_count_for_the_distance_of_evaluations(prepared: Any) -> None:
+    scheduler = PopulationBasedTraining(
+        "training_iteration",
+        "eval_loss",
+        "min",
+        perturbation_interval=2,
+        hyperparam_mutations={"per_device_train_batch_size": [8, 32]},
+    )
+    by_steps = trainer({"eval_strategy": "steps", "eval_steps": 1})
+    spec = prepared(by_steps, backend="ray", keywords={"scheduler": scheduler})
+    assert (spec.report_every_epochs, spec.strategies[0].perturb_every_epochs) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"eval_steps": 3}, r"^args\.eval_steps: 3: is an evaluation after each 0\.00075 of an epoch; .* to 4 or more"),
+        ({"eval_steps": 3, "max_steps": 8000}, r"^args\.eval_steps: 3: .* 0\.00038 of the training; .* to 8 or more"),
+        ({"eval_steps": 0.0001}, r"^args\.eval_steps: 0\.0001: .* of an epoch; .* set eval_steps to 0\.00025 or more"),
+        (
+            {"eval_strategy": "epoch", "max_steps": 5_000_000},
+            r"^args\.eval_strategy: 'epoch': .*report_every_epochs=0\.",
+        ),
+    ],
+)
+def test_evaluations_that_are_too_close_are_refused(arguments: Any, message: str, prepared: Any) -> None:
+    many = trainer({"eval_strategy": "steps", **arguments}, train_dataset=rows(64).select([0] * 64_000))
+    with pytest.raises(InputError, match=message):
+        prepared(many)
+    assert prepared(many, report_every_epochs=0.5).report_every_epochs == 0.5
+
+
+@pytest.mark.parametrize("name", ["eval_steps", "eval_strategy", "eval_delay"])
+@pytest.mark.parametrize("values", ["constants", "suggested"])
+def test_a_space_does_not_say_when_trials_are_evaluated(name: str, values: str, prepared: Any) -> None:
+    value = "steps" if name == "eval_strategy" else 2
+    space = {**RATE, name: value} if values == "constants" else lambda trial: {**suggested(trial), name: value}
+    with pytest.raises(InputError, match=rf"^space: '{name}': .* at the same epochs; leave it out, and set it in Tr"):
+        prepared(hp_space=space)
 
 
 @pytest.mark.parametrize(
