@@ -57,6 +57,12 @@ def most_epochs(space: Space, default: float) -> float:
     return float(_most("num_train_epochs", space, default))
 
 
+def has_unequal_schedules(space: Space) -> bool:
+    """True if the lengths of trainings in `space` differ."""
+    name = "num_train_epochs"
+    return name in space.searched or len(set(_together((name,), space, [None]))) > 1
+
+
 def evaluates_at_the_end_only(arguments: Any) -> bool:
     """True if the arguments ask for no evaluation during the training."""
     return _strategy(arguments) == "no"

@@ -45,6 +45,7 @@ def _seed(sampler: Any) -> int | None:
 
 def _pruner(options: SearchOptions, pruner: Any) -> None:
     kind = class_names(pruner)[0]
+    options.decided_by = "pruner"
     if kind == "NopPruner":
         options.asha = None
     elif kind in ("SuccessiveHalvingPruner", "HyperbandPruner"):

@@ -39,7 +39,7 @@ from tuning.user_trainer.spaces import (
     space_entry,
     with_mutations,
 )
-from tuning.user_trainer.strategies import strategies_of
+from tuning.user_trainer.strategies import require_equal_schedules, strategies_of
 
 
 class PreparedSearch(NamedTuple):
@@ -79,6 +79,7 @@ def prepare_search(request: SearchRequest) -> PreparedSearch:
         scored=getattr(factory, "compute_metrics", None) is not None or not isinstance(factory, RebuiltTrainer),
     )
     strategies = strategies_of(request.strategies, options, space, request.keywords)
+    require_equal_schedules(strategies, options, space, request.overrides or {})
     require_evaluations(getattr(request.trainer, "args", None), strategies, options)
     storage, name = _storage(request, options), _name(options)
     before = _recorded(name, storage) if options.resume or options.resume_if_exists else None

@@ -43,6 +43,7 @@ def _asha(options: SearchOptions, scheduler: Any) -> None:
     if most < options.epochs:
         rule = f"ends trials after {most:g} epochs, and their learning rates are planned for {options.epochs:g}"
         raise InputError("scheduler.max_t", given.max_t, rule, "set num_train_epochs, or leave max_t out")
+    options.decided_by = "scheduler"
     options.asha = {"grace_epochs": min(grace, options.epochs), "reduction_factor": given.reduction_factor}
 
 
@@ -59,6 +60,7 @@ def _pbt(options: SearchOptions, scheduler: Any) -> None:
             rule = "a function has no bounds to keep to" if callable(domain) else "nested names are not searched"
             step = "give a Ray domain such as tune.uniform(low, high), or a list of choices"
             raise InputError(f"scheduler.hyperparam_mutations.{name}", type(domain).__name__, rule, step)
+    options.decided_by = "scheduler"
     options.mutations = dict(given.hyperparam_mutations)
     options.pbt = {
         "perturb_every_epochs": options.epochs_of(given.perturbation_interval, given.time_attr, "scheduler"),

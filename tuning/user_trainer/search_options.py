@@ -33,6 +33,7 @@ class SearchOptions:
         searcher: the kind of searcher; None: no keyword chooses it.
         asha: the keys of ASHA's rungs, as in a spec; None: trials are not stopped early.
         pbt: the keys of the strategy `pbt`; None: another strategy.
+        decided_by: the keyword that has set `asha` or `pbt`.
         mutations: what PBT changes, by name, as the user's scheduler has it.
         grid: the values of a grid, by name.
         spec: sections of the spec, by dotted path.
@@ -46,6 +47,7 @@ class SearchOptions:
     searcher: SearcherKind | None = None
     asha: dict[str, Any] | None = None
     pbt: dict[str, Any] | None = None
+    decided_by: str | None = None
     mutations: Mapping[str, Any] = field(default_factory=dict)
     grid: Mapping[str, Any] | None = None
     seed: int | None = None

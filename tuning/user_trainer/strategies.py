@@ -9,6 +9,7 @@ from typing import Any
 from trainables.epochs import ROUNDING
 from trainables.errors import InputError
 from tuning.space import Space
+from tuning.user_trainer.lengths import has_unequal_schedules
 from tuning.user_trainer.search_options import SearchOptions
 
 CHOOSING = ("scheduler", "search_alg", "sampler", "pruner")  # keywords that choose a strategy, as a sweep does
@@ -38,6 +39,42 @@ def strategies_of(
         raise InputError("strategies", requested, rule, f"leave {names} out, or strategies")
     given: Sequence[Any] = [requested] if isinstance(requested, str | Mapping) else list(requested)
     return [_complete(strategy, options) for strategy in given]
+
+
+def require_equal_schedules(
+    strategies: Sequence[Mapping[str, Any]], options: SearchOptions, space: Space, overrides: Mapping[str, Any]
+) -> None:
+    """Require trainings of one length where trials are compared at rungs, unless the user accepts others.
+
+    Args:
+        strategies: as entries of a spec.
+        overrides: of the spec, by dotted path.
+
+    Raises:
+        InputError: `space` has several lengths.
+    """
+    from tuning.strategies import find_strategies
+
+    accepting = "compare_unequal_schedules"
+    for position, strategy in enumerate(strategies):
+        kind = find_strategies().get(str(strategy.get("kind")))
+        accepted = overrides.get(path := f"strategies.{position}.{accepting}", strategy.get(accepting, False))
+        if kind is None or accepting not in kind.model_fields or accepted or not has_unequal_schedules(space):
+            continue
+        rule = (
+            "compares trials after equal numbers of epochs, and num_train_epochs in the space gives them schedules of "
+            "unequal lengths: a short one that has cooled down would meet a long one that is still hot"
+        )
+        if options.asha is None or options.decided_by is None:
+            step = (
+                f"take num_train_epochs out of hp_space, or accept it: {{'kind': {kind.kind!r}, {accepting!r}: True}}"
+            )
+            raise InputError("strategies", kind.kind, rule, step)
+        step = (
+            f"leave {options.decided_by} out, give an hp_space without num_train_epochs (the default of transformers "
+            f"has it), or accept it: overrides={{{path!r}: True}}"
+        )
+        raise InputError(options.decided_by, kind.kind, rule, step)
 
 
 def _complete(given: Any, options: SearchOptions) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def read_sweep(options: SearchOptions, sweep: Mapping[str, Any]) -> None:
     if early := sweep.get("early_terminate"):
         factor = float(early.get("eta", 3))
         first = options.report_every_epochs * int(early.get("min_iter", 1))
+        options.decided_by = "hp_space.early_terminate"
         options.asha = {"grace_epochs": min(first, options.epochs), "reduction_factor": factor}
 
 

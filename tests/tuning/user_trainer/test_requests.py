@@ -314,6 +314,51 @@ def test_a_mistake_is_reported_before_anything_starts(arguments: Any, message: s
         prepared(**arguments)
 
 
+def lengthened(trial: Any) -> dict[str, Any]:
+    return {**suggested(trial), "num_train_epochs": trial.suggest_int("num_train_epochs", 1, 3)}
+
+
+def doubled(trial: Any) -> dict[str, Any]:
+    return {**suggested(trial), "num_train_epochs": 2 ** trial.suggest_int("log_epochs", 0, 2)}
+
+
+@pytest.mark.parametrize(
+    ("by", "arguments"),
+    [
+        ("pruner", {"keywords": {"pruner": optuna.pruners.MedianPruner()}, "hp_space": None}),
+        ("pruner", {"keywords": {"pruner": optuna.pruners.HyperbandPruner()}, "hp_space": doubled}),
+        ("scheduler", {"keywords": {"scheduler": ASHAScheduler()}, "hp_space": lengthened}),
+        (
+            "hp_space.early_terminate",
+            {
+                "hp_space": {
+                    "parameters": {"num_train_epochs": {"values": [1, 2]}, "learning_rate": {"min": 1e-6, "max": 1e-4}},
+                    "early_terminate": {"type": "hyperband"},
+                }
+            },
+        ),
+    ],
+)
+def test_rungs_and_trainings_of_unequal_length_are_refused_with_a_step_for_python(
+    by: str, arguments: Any, prepared: Any
+) -> None:
+    with pytest.raises(InputError, match=rf"^{by}: .*num_train_epochs.*; leave {by} out, .*overrides=\{{") as refused:
+        prepared(**arguments)
+    written = refused.value.next_step.partition("overrides=")[2]
+    assert written == "{'strategies.0.compare_unequal_schedules': True}"
+    spec = prepared(overrides={"strategies.0.compare_unequal_schedules": True}, **arguments)
+    assert spec.strategies[0].compare_unequal_schedules
+
+
+def test_a_named_strategy_with_rungs_says_how_to_accept_unequal_lengths(prepared: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"^strategies: 'random_asha': .* or accept it: \{'kind': 'random_asha', 'comp"
+    ):
+        prepared(strategies=["hyperopt", "random_asha"], hp_space=lengthened)
+    accepted = {"kind": "random_asha", "compare_unequal_schedules": True}
+    assert prepared(strategies=[accepted, "hyperopt"], hp_space=lengthened).strategies[0].compare_unequal_schedules
+
+
 def test_pbt_draws_once_what_cannot_change_in_flight(prepared: Any) -> None:
     space = {**RATE, "dropout": tune.uniform(0, 0.3), "num_train_epochs": tune.choice([3, 4])}
     made = trainer({})
