@@ -83,7 +83,7 @@ def validate_metrics(metrics: Mapping[str, float], objective: str, epoch: float,
     if objective not in values:
         raise KeyError(
             f"objective.metric: {objective!r} is not reported; this trainable reports {', '.join(sorted(values))}. "
-            "Set objective.metric to one of them."
+            "Set objective.metric (from Python: objective=...) to one of them."
         )
     if not math.isfinite(values[objective]):
         raise NonFiniteScore.of(objective, values[objective], epoch, params)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from trainables.errors import InputError
-from trainables.user_trainer.evaluation_metrics import COMPUTED
+from trainables.user_trainer.evaluation_metrics import COMPUTED, EVAL
 from tuning.argument_checks import shortened
 from tuning.user_trainer.search_options import NamedObjective
 from tuning.user_trainer.wandb_keywords import SWEEP_METRIC
@@ -64,6 +64,26 @@ def objective_of(
         step = "choose a metric by its name: objective='accuracy', or compute_objective=lambda metrics: ..."
         raise InputError("direction", direction, f"without compute_objective the loss is the objective, {has}", step)
     return SearchObjective("loss", "min")
+
+
+def require_reported(eval_dataset: Any, trainer: Any, objective: SearchObjective) -> None:
+    """Require of a Trainer with several evaluation sets that the objective is a metric of one of them.
+
+    A Trainer whose `evaluate` is not transformers' own may report more, and its metrics are not known.
+
+    Raises:
+        InputError: it is none.
+    """
+    evaluate = getattr(type(trainer), "evaluate", None)
+    if not isinstance(eval_dataset, Mapping) or not str(getattr(evaluate, "__module__", "")).startswith(
+        "transformers."
+    ):
+        return
+    metric = objective.metric.removeprefix(f"{EVAL}_")
+    if metric != COMPUTED and not any(metric.startswith(f"{name}_") for name in eval_dataset):
+        rule = f"each of the sets {', '.join(map(str, eval_dataset))} has metrics of its own, and {metric} is none"
+        step = f'write objective="{next(iter(eval_dataset), "NAME")}_{metric}", or combine them in compute_objective'
+        raise InputError("objective", objective.metric, rule, step)
 
 
 def named_objective(objective: Any) -> NamedObjective:

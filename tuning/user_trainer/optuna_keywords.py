@@ -46,6 +46,7 @@ def _seed(sampler: Any) -> int | None:
 def _pruner(options: SearchOptions, pruner: Any) -> None:
     kind = class_names(pruner)[0]
     options.decided_by = "pruner"
+    options.written |= {"strategies.0.grace_epochs": "pruner", "strategies.0.reduction_factor": "pruner"}
     if kind == "NopPruner":
         options.asha = None
     elif kind in ("SuccessiveHalvingPruner", "HyperbandPruner"):
@@ -64,10 +65,12 @@ def _storage(options: SearchOptions, storage: Any) -> None:
     """Set the store for a database, as Optuna means it, else the folder or bucket of the run folders."""
     if isinstance(storage, str) and not _is_database(storage):
         options.spec["cluster.storage"] = storage
+        options.written["cluster.storage"] = "storage"
         return
     url = storage if isinstance(storage, str) else getattr(getattr(storage, "_backend", storage), "url", None)
     if url is not None:
         options.spec["store"] = str(url)
+        options.written["store"] = "storage"
     elif "InMemoryStorage" not in class_names(storage):
         rule = "is no database that an experiment can be recorded into"
         raise InputError(

@@ -25,9 +25,11 @@ from tuning.run_folder.experiments import UnknownExperiment, find_experiment
 from tuning.space import Space
 from tuning.spec.file import parse, read_spec_text
 from tuning.spec.loading import load_spec
-from tuning.spec.models import SPEC_FILE, ExperimentSpec
+from tuning.spec.mistakes import SpecError
+from tuning.spec.models import SPEC_FILE, ExperimentSpec, folder_name
 from tuning.spec.validation.machine import why_not_writable
-from tuning.user_trainer.objectives import SearchObjective, objective_of
+from tuning.user_trainer.keyword_mistakes import in_keywords
+from tuning.user_trainer.objectives import SearchObjective, objective_of, require_reported
 from tuning.user_trainer.request import SearchRequest, factory_of_request, read_options, require_evaluations
 from tuning.user_trainer.search_options import SearchOptions
 from tuning.user_trainer.spaces import (
@@ -78,6 +80,7 @@ def prepare_search(request: SearchRequest) -> PreparedSearch:
         options.objective,
         scored=getattr(factory, "compute_metrics", None) is not None or not isinstance(factory, RebuiltTrainer),
     )
+    require_reported(getattr(request.trainer, "eval_dataset", None), request.trainer, objective)
     strategies = strategies_of(request.strategies, options, space, request.keywords)
     require_equal_schedules(strategies, options, space, request.overrides or {})
     require_evaluations(getattr(request.trainer, "args", None), strategies, options)
@@ -89,7 +92,12 @@ def prepare_search(request: SearchRequest) -> PreparedSearch:
         "name": name,
     }
     raw |= {key: before[key] for key in ("trainable", "space") if before and _was_shipped(before[key], raw[key])}
-    spec = load_spec(_merged(raw, {**options.spec, "name": name}), request.overrides or ())
+    overrides = request.overrides or {}
+    merged = _merged(raw, {**options.spec, "name": name}, options.written)
+    try:
+        spec = load_spec(merged, overrides)
+    except SpecError as error:
+        raise in_keywords(error, options, request.strategies, len(strategies), overrides) from None
     resume = options.resume or (options.resume_if_exists and before is not None)
     return PreparedSearch(spec, factory, space, resume, options.progress)
 
@@ -111,8 +119,17 @@ def _storage(request: SearchRequest, options: SearchOptions) -> str:
 
 
 def _name(options: SearchOptions) -> str:
+    """The name of the experiment.
+
+    Raises:
+        InputError: no folder can have it, or there is none and one is needed.
+    """
     if (name := options.spec.get("name")) is not None:
-        return str(name)
+        try:
+            return folder_name(str(name))
+        except ValueError as error:
+            step = "write such a name"
+            raise InputError(options.written.get("name", "name"), name, str(error), step) from error
     if options.resume or options.resume_if_exists:
         raise InputError("name", None, "which experiment is to go on?", "write name=... (or study_name=...)")
     return strftime(f"search-%Y%m%d-%H%M%S-{secrets.token_hex(2)}", localtime(clock.time()))
@@ -173,8 +190,11 @@ def _sections(
     }
 
 
-def _merged(raw: dict[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(raw: dict[str, Any], paths: Mapping[str, Any], written: Mapping[str, str]) -> dict[str, Any]:
     """`raw` with the values of keywords at their dotted paths; other keys of a section stay.
+
+    Args:
+        written: the keyword of each path, for the error.
 
     Raises:
         InputError: an argument and a keyword give different values.
@@ -183,6 +203,7 @@ def _merged(raw: dict[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:
         section, _, key = path.rpartition(".")
         place = raw.setdefault(section, {}) if section else raw
         if section and place.get(key, value) != value:
-            raise InputError(path, value, f"is {place[key]!r} in another argument", "give it once")
+            rule = f"{path} is {place[key]!r} in another argument"
+            raise InputError(written.get(path, path), value, rule, "give it once")
         place[key] = value
     return raw

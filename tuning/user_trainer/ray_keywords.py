@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.errors import InputError
+from trainables.tunables import TUNABLES
 from tuning.tune_compat.scheduler_settings import asha_settings, metric_and_mode_of, pbt_settings
 from tuning.user_trainer.search_options import (
     Keyword,
@@ -39,11 +40,14 @@ def _asha(options: SearchOptions, scheduler: Any) -> None:
         step = "leave brackets at 1, as its authors recommend"
         raise InputError("scheduler.brackets", given.brackets, "there is one bracket here", step)
     grace = options.epochs_of(given.first_rung, given.time_attr, "scheduler")
+    if grace < options.epochs:
+        grace = options.at_evaluation(given.first_rung, given.time_attr, "scheduler", "grace_period")
     most = options.epochs_of(given.max_t, given.time_attr, "scheduler")
     if most < options.epochs:
         rule = f"ends trials after {most:g} epochs, and their learning rates are planned for {options.epochs:g}"
         raise InputError("scheduler.max_t", given.max_t, rule, "set num_train_epochs, or leave max_t out")
     options.decided_by = "scheduler"
+    options.written["strategies.0.reduction_factor"] = "scheduler.reduction_factor"
     options.asha = {"grace_epochs": min(grace, options.epochs), "reduction_factor": given.reduction_factor}
 
 
@@ -56,24 +60,43 @@ def _pbt(options: SearchOptions, scheduler: Any) -> None:
         rule = "the first generation ends after perturbation_interval"
         raise InputError("scheduler.burn_in_period", given.burn_in_period, rule, "leave it out")
     for name, domain in given.hyperparam_mutations.items():
+        if (known := TUNABLES.get(name)) is not None and not known.in_flight:
+            step = "take it out of hyperparam_mutations; returned from hp_space it is drawn once for each member"
+            rule = f"cannot change in the middle of a trial: {known.why_not_in_flight}"
+            raise InputError(f"scheduler.hyperparam_mutations.{name}", str(domain), rule, step)
         if callable(domain) or isinstance(domain, Mapping):
             rule = "a function has no bounds to keep to" if callable(domain) else "nested names are not searched"
             step = "give a Ray domain such as tune.uniform(low, high), or a list of choices"
             raise InputError(f"scheduler.hyperparam_mutations.{name}", type(domain).__name__, rule, step)
+    interval = options.at_evaluation(given.perturbation_interval, given.time_attr, "scheduler", "perturbation_interval")
+    if options.report_every_epochs < options.epochs <= interval:
+        unit = "evaluations" if given.time_attr == "training_iteration" else "epochs"
+        rule = f"comes at epoch {interval:g}, and trials end at {options.epochs:g}, so nothing would ever be perturbed"
+        step = f"give a number of {unit} that a trial has, such as perturbation_interval=1"
+        raise InputError("scheduler.perturbation_interval", given.perturbation_interval, rule, step)
     options.decided_by = "scheduler"
+    options.written |= {f"strategies.0.{ours}": f"scheduler.{theirs}" for ours, theirs in _PBT_KEYS.items()}
     options.mutations = dict(given.hyperparam_mutations)
     options.pbt = {
-        "perturb_every_epochs": options.epochs_of(given.perturbation_interval, given.time_attr, "scheduler"),
+        "perturb_every_epochs": interval,
         "quantile": given.quantile_fraction,
         "resample_probability": given.resample_probability,
         "factors": sorted(given.perturbation_factors),
     }
 
 
+_PBT_KEYS = {
+    "quantile": "quantile_fraction",
+    "resample_probability": "resample_probability",
+    "factors": "perturbation_factors",
+}
+
+
 def _search_alg(options: SearchOptions, searcher: Any) -> None:
     kinds = class_names(searcher)
     if kinds[0] == "ConcurrencyLimiter":
         options.spec["cluster.max_concurrent"] = searcher.max_concurrent
+        options.written["cluster.max_concurrent"] = "search_alg.max_concurrent"
         _search_alg(options, searcher.searcher)
     elif kinds[0] in ("HyperOptSearch", "OptunaSearch"):
         options.searcher = "hyperopt"
@@ -96,10 +119,12 @@ def _resources(options: SearchOptions, resources: Any) -> None:
         key = "cpus_per_trial" if name.lower() == "cpu" else "gpus_per_trial"
         if name.lower() == "gpu" or count:
             options.spec[f"cluster.{key}"] = float(count)
+            options.written[f"cluster.{key}"] = f"resources_per_trial.{name}"
 
 
 def _trials(options: SearchOptions, count: int) -> None:
     options.trials = count
+    options.written["trials"] = "num_samples"
 
 
 def _metric(options: SearchOptions, metric: str) -> None:

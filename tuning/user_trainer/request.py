@@ -150,9 +150,14 @@ def require_evaluations(arguments: Any, strategies: list[dict[str, Any]], option
     deciding = [kind.kind for kind in kinds if kind is not None and kind.decides_on_the_way]
     if not deciding or arguments is None:
         return
-    rule = f"{deciding[0]} decides after evaluations on the way"
+    rule = f"{options.decided_by or deciding[0]} decides after evaluations on the way"
+    leave = f", or leave {options.decided_by} out" if options.decided_by else ""
     if evaluates_at_the_end_only(arguments):
-        raise InputError("args.eval_strategy", "no", rule, 'set eval_strategy="epoch" (or "steps")')
+        raise InputError("args.eval_strategy", "no", rule, f'set eval_strategy="epoch" (or "steps"){leave}')
+    if options.pbt and options.report_every_epochs >= options.epochs and arguments.max_steps <= 0:
+        step = f'set eval_strategy="steps" and eval_steps, or train for more epochs{leave}'
+        value = arguments.num_train_epochs
+        raise InputError("args.num_train_epochs", value, f"no evaluation falls before its end, and {rule}", step)
     if arguments.max_steps > 0 and options.report_every_epochs >= options.epochs:
         step = f'set eval_strategy="steps" and eval_steps to less than {arguments.max_steps}'
         raise InputError("args.max_steps", arguments.max_steps, f"no evaluation falls before its end, and {rule}", step)

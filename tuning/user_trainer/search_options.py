@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
+from trainables.epochs import ROUNDING
 from trainables.errors import InputError
 
 SearcherKind = Literal["random", "hyperopt", "grid"]
@@ -37,6 +38,7 @@ class SearchOptions:
         mutations: what PBT changes, by name, as the user's scheduler has it.
         grid: the values of a grid, by name.
         spec: sections of the spec, by dotted path.
+        written: the keyword that stands in the script for a dotted path of the spec.
         resume: continue the experiment of that name.
         resume_if_exists: continue the experiment of that name, or begin it where there is none.
     """
@@ -53,6 +55,7 @@ class SearchOptions:
     seed: int | None = None
     objective: NamedObjective | None = None
     spec: dict[str, Any] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
     resume: bool = False
     resume_if_exists: bool = False
     progress: bool = True
@@ -69,6 +72,19 @@ class SearchOptions:
             return count
         step = "write time_attr='training_iteration' (evaluations) or 'epoch'"
         raise InputError(f"{keyword}.time_attr", time_attr, "trials are compared at equal progress", step)
+
+    def at_evaluation(self, count: float, time_attr: str, keyword: str, name: str) -> float:
+        """Convert as `epochs_of`, what has to fall on an evaluation.
+
+        Raises:
+            InputError: as there, or it falls between two evaluations.
+        """
+        epochs, every = self.epochs_of(count, time_attr, keyword), self.report_every_epochs
+        if abs(round(epochs / every) * every - epochs) < ROUNDING:
+            return epochs
+        rule = f"comes at epoch {epochs:g}, and trials are evaluated every {every:g} epochs, where alone it decides"
+        step = "count evaluations, time_attr='training_iteration'; or set eval_strategy=\"epoch\" (or other eval_steps)"
+        raise InputError(f"{keyword}.{name}", count, rule, step)
 
     def name_objective(self, metric: str | None, mode: str | None, by: str) -> None:
         """Take the metric and mode of a scheduler or searcher; "objective" is the result of compute_objective."""
@@ -105,6 +121,7 @@ def spec_keyword(name: str, becomes: str, path: str, convert: Callable[[Any], An
     def write(options: SearchOptions, value: Any) -> None:
         if (converted := convert(value)) is not None:
             options.spec[path] = converted
+            options.written[path] = name
 
     return Keyword(name, becomes, write)
 

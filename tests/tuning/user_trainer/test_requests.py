@@ -10,6 +10,7 @@ import pytest
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
 from ray.tune.search.optuna import OptunaSearch
+from transformers import Trainer
 
 from tests.support.user_trainers import make_trainer, rows, tiny_model, trainer
 from trainables.errors import InputError
@@ -357,6 +358,109 @@ def test_a_named_strategy_with_rungs_says_how_to_accept_unequal_lengths(prepared
         prepared(strategies=["hyperopt", "random_asha"], hp_space=lengthened)
     accepted = {"kind": "random_asha", "compare_unequal_schedules": True}
     assert prepared(strategies=[accepted, "hyperopt"], hp_space=lengthened).strategies[0].compare_unequal_schedules
+
+
+def population(**settings: Any) -> PopulationBasedTraining:
+    mutations = {"learning_rate": tune.loguniform(1e-5, 1e-3)}
+    given = {"time_attr": "training_iteration", "perturbation_interval": 1, "hyperparam_mutations": mutations}
+    return PopulationBasedTraining(**{**given, "metric": "eval_loss", "mode": "min", **settings})
+
+
+BY_STEPS = {"eval_strategy": "steps", "eval_steps": 3}  # of the 4 of an epoch
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "message"),
+    [
+        (
+            {},
+            {"scheduler": population(perturbation_interval=60.0)},
+            r"^scheduler\.perturbation_interval: 60\.0: comes at epoch 60, and trials end at 4, .*_interval=1$",
+        ),
+        (
+            {"num_train_epochs": 1},
+            {"scheduler": population()},
+            r"^args\.num_train_epochs: 1: no evaluation falls before its end, and scheduler decides .*leave scheduler",
+        ),
+        (
+            BY_STEPS,
+            {"scheduler": population(time_attr="epoch")},
+            r"^scheduler\.perturbation_interval: 1: comes at epoch 1, .* every 0\.75 epochs, .*'training_iter",
+        ),
+        (
+            BY_STEPS,
+            {"scheduler": ASHAScheduler(time_attr="epoch")},
+            r"^scheduler\.grace_period: 1\.?0?: comes at epoch 1",
+        ),
+        (
+            {"eval_strategy": "no"},
+            {"pruner": optuna.pruners.MedianPruner()},
+            r"^args\.eval_strategy: 'no': pruner decides after evaluations on the way; .*, or leave pruner out",
+        ),
+        (
+            {},
+            {"scheduler": population(hyperparam_mutations={"num_train_epochs": [1, 2]})},
+            r"^scheduler\.hyperparam_mutations\.num_train_epochs: .*middle of a trial.*; take it out of hyperparam_mut",
+        ),
+        ({}, {"study_name": "my study: bert/base"}, r"^study_name: 'my study: bert/base': must be letters"),
+        ({}, {"name": "my study: bert/base"}, r"^name: 'my study: bert/base': must be letters"),
+    ],
+)
+def test_a_keyword_that_cannot_be_kept_is_named_as_the_script_has_it(
+    arguments: Any, keywords: Any, message: str, prepared: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        prepared(trainer(arguments), keywords=keywords)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({"keywords": {"time_budget_s": 0}}, "time_budget_s"),
+        ({"keywords": {"timeout": 0}}, "timeout"),
+        ({"keywords": {"keep_checkpoints_num": 0}}, "keep_checkpoints_num"),
+        ({"keywords": {"max_concurrent_trials": -1}}, "max_concurrent_trials"),
+        ({"keywords": {"max_failures": -2}}, "max_failures"),
+        ({"keywords": {"resources_per_trial": {"CPU": -1}}}, "resources_per_trial.CPU"),
+        ({"keywords": {"scheduler": population()}, "n_trials": 1}, "n_trials"),
+        ({"keywords": {"scheduler": population(), "num_samples": 1}}, "num_samples"),
+        ({"strategies": ["random", "pbt"], "n_trials": 1}, "n_trials"),
+        ({"strategies": [{"kind": "pbt", "population": 1}]}, "strategies.0.population"),
+        ({"overrides": {"budget.wall_seconds": 0}, "keywords": {"timeout": 60}}, "budget.wall_seconds"),
+        ({"n_trials": None}, "n_trials"),
+        ({"keywords": {"pruner": optuna.pruners.SuccessiveHalvingPruner(min_resource=9)}}, "pruner"),
+    ],
+)
+def test_mistakes_of_the_spec_stand_under_the_keyword_that_was_written(
+    arguments: Any, path: str, prepared: Any
+) -> None:
+    with pytest.raises(SpecError, match=r"^1 mistake in the arguments of the search:") as refused:
+        prepared(**arguments)
+    assert [mistake.path for mistake in refused.value.mistakes] == [path]
+
+
+def test_a_keyword_and_an_argument_that_differ_are_reported_by_the_keyword(prepared: Any) -> None:
+    with pytest.raises(InputError, match=r"^timeout: 60\.0: budget\.wall_seconds is 30 in another argument"):
+        prepared(keywords={"timeout": 60}, budget={"wall_seconds": 30})
+
+
+def test_with_several_evaluation_sets_the_objective_is_a_metric_of_one(prepared: Any) -> None:
+    sets = {"a": rows(8, 1), "b": rows(8, 2)}
+    several = trainer({}, eval_dataset=sets)
+    for named, objective in (("loss", {}), ("accuracy", {"objective": "accuracy", "direction": "maximize"})):
+        message = rf"^objective: '{named}': each of the sets a, b has .*; write objective=\"a_{named}\""
+        with pytest.raises(InputError, match=message):
+            prepared(several, **objective)
+    for name in ("a_loss", "eval_b_loss"):
+        assert prepared(several, objective=name, direction="minimize").objective.metric == name
+    assert prepared(several, compute_objective=len).objective.metric == "objective"
+
+    class Own(Trainer):  # type: ignore[misc]
+        def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+            return super().evaluate(*args, **kwargs)
+
+    assert prepared(trainer({}, Own, eval_dataset=sets)).objective.metric == "loss"
 
 
 def test_pbt_draws_once_what_cannot_change_in_flight(prepared: Any) -> None:
