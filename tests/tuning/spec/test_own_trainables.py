@@ -115,9 +115,10 @@ def test_pbt_changes_a_name_of_ones_own_only_where_the_spec_says_that_it_may(mod
     assert mistakes_of(name, strategies=[own_space])[0].startswith("strategies.0.space.temperature: pbt: temperature")
 
 
-@pytest.mark.parametrize("name", ["num_train_epochs", "optim", "data.max_length", "model.hidden_size"])
+@pytest.mark.parametrize("name", ["num_train_epochs", "optim", "data.max_length", "model.num_hidden_layers"])
 def test_pbt_refuses_by_name_what_cannot_change_in_flight(name: str) -> None:
-    values = {"optim": ["sgd", "adafactor"], "num_train_epochs": [2, 4]}.get(name, [64, 128])
+    few = {"optim": ["sgd", "adafactor"], "num_train_epochs": [2, 4], "model.num_hidden_layers": [2, 4]}
+    values = few.get(name, [64, 128])
     with pytest.raises(SpecError) as caught:
         load_spec({**GOOD, "space": {name: {"choice": values}}, "strategies": [PBT]})
     (message,) = caught.value.mistakes
