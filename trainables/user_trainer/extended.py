@@ -28,7 +28,7 @@ class Extended:
 
     @property
     def originals(self) -> Originals | None:
-        """Those of the other factory, if it has them."""
+        """The originals of the factory that this one extends; None if it was made of no Trainer."""
         found: Originals | None = getattr(self.make_trainer, "originals", None)
         return found
 

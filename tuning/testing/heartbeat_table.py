@@ -23,7 +23,7 @@ class HeartbeatTable:
         self._values: dict[tuple[bytes, str], bytes] = {}  # by namespace and key
 
     def put(self, key: str | bytes, value: str | bytes, overwrite: bool = True, namespace: bytes = b"") -> bool:
-        """Stores a value."""
+        """Keeps a value under a key of the table, as Ray's head does."""
         self._values[namespace, _text(key)] = value if isinstance(value, bytes) else value.encode()
         return True
 
