@@ -6,15 +6,98 @@ Optuna's own methods, on both databases.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tuning.store.checksums import verify_checksum, with_checksum
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
+    from optuna.trial import TrialState
     from sqlalchemy import Connection
+
+
+def insert_trial(
+    storage: RDBStorage,
+    study: int,
+    number: int,
+    params: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
+    attributes: Mapping[str, Any],
+) -> int:
+    """Creates a running trial; returns Optuna's id of it.
+
+    Optuna's method counts the trials of the study to number the new one, and queries the study's earlier distribution
+    of each param: it takes longer the more trials there are.
+
+    Args:
+        storage: the open database.
+        study: Optuna's id of the study. Nobody else may add trials to it now.
+        number: of the trial in its study, from 0.
+        params: a value for each name in `distributions`.
+        distributions: the same ones for every trial of the study.
+        attributes: user attributes, as JSON values.
+
+    Raises:
+        KeyError: no such study.
+    """
+    from optuna.distributions import distribution_to_json
+    from optuna.storages._rdb import models
+    from optuna.trial import TrialState
+    from sqlalchemy import insert
+    from sqlalchemy.orm import Session
+
+    with Session(storage.engine) as session, session.begin():
+        if session.get(models.StudyModel, study) is None:
+            raise KeyError(study)
+        trial = models.TrialModel(
+            study_id=study, number=number, state=TrialState.RUNNING, datetime_start=datetime.now()
+        )
+        session.add(trial)
+        session.flush()
+        made = int(trial.trial_id)
+        internal = {name: distribution.to_internal_repr(params[name]) for name, distribution in distributions.items()}
+        rows = [
+            {
+                "trial_id": made,
+                "param_name": name,
+                "param_value": value,
+                "distribution_json": distribution_to_json(distributions[name]),
+            }
+            for name, value in internal.items()
+        ]
+        if rows:
+            session.execute(insert(models.TrialParamModel), rows)
+        rows = [{"trial_id": made, "key": name, "value_json": json.dumps(value)} for name, value in attributes.items()]
+        session.execute(insert(models.TrialUserAttributeModel), rows)
+    return made
+
+
+def end_trial(storage: RDBStorage, trial: int, state: TrialState, value: float | None, error: str | None) -> None:
+    """Writes the end of a trial: its state, its value and its error, as far as it has them, in one transaction.
+
+    Raises:
+        KeyError: no such trial.
+    """
+    from optuna.storages._rdb import models
+    from sqlalchemy.orm import Session
+
+    with Session(storage.engine) as session, session.begin():
+        row = session.get(models.TrialModel, trial)
+        if row is None:
+            raise KeyError(trial)
+        storage.check_trial_is_updatable(trial, row.state)  # type: ignore[arg-type]
+        if value is not None:
+            stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+            session.add(models.TrialValueModel(trial_id=trial, objective=0, value=stored, value_type=kind))
+        if error is not None:
+            text = json.dumps(error)
+            session.add(models.TrialUserAttributeModel(trial_id=trial, key="error", value_json=text))
+        row.state, row.datetime_complete = state, datetime.now()
 
 
 def set_attribute_and_value(
@@ -94,8 +177,17 @@ def attribute_of_studies(storage: RDBStorage, name: str) -> dict[int, tuple[str,
 
 
 def _upsert(connection: Connection, model: Any, key: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    connection.execute(_upsert_statement(connection.dialect.name, model, key, tuple(rows[0])), rows)
+
+
+@functools.cache
+def _upsert_statement(dialect: str, model: Any, key: tuple[str, ...], columns: tuple[str, ...]) -> Any:
+    """Returns the statement that inserts rows of these columns, or replaces what is there under their key.
+
+    To construct it costs as much as to execute it, and the driver executes two at every report.
+    """
     from sqlalchemy.dialects import postgresql, sqlite
 
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(model.__table__)
-    fresh = {column: insert.excluded[column] for column in rows[0] if column not in key}
-    connection.execute(insert.on_conflict_do_update(index_elements=key, set_=fresh), rows)
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(model.__table__)
+    fresh = {column: insert.excluded[column] for column in columns if column not in key}
+    return insert.on_conflict_do_update(index_elements=key, set_=fresh)

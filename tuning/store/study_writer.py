@@ -24,9 +24,15 @@ from tuning.outcome import Exploit, StudyState, TrialState, epochs_trained
 from tuning.spec.store_url import StoreError
 from tuning.store.checksums import with_checksum
 from tuning.store.layout import OPTUNA_STATES
-from tuning.store.statements import set_attribute_and_value, set_study_attributes, study_attributes
+from tuning.store.statements import (
+    end_trial,
+    insert_trial,
+    set_attribute_and_value,
+    set_study_attributes,
+    study_attributes,
+)
 from tuning.store.study_record import StudyRecord
-from tuning.store.trial_copies import copy_as_failed, copy_as_running, new_trial
+from tuning.store.trial_copies import copy_as_failed, copy_as_running
 from tuning.store.trial_events import (
     REPLACED,
     Event,
@@ -60,10 +66,10 @@ class StudyWriter(StudyRecord):
         self._metric, self._best = metric, max if mode == "max" else min
         with self._database_errors("read the trials"):
             attributes = study_attributes(storage, study_id)
-            self._records = {
-                frozen.user_attrs["trial_id"]: restored_record(frozen)  # of a reopened trial, the last copy counts
-                for frozen in storage.get_all_trials(study_id, deepcopy=False)
-            }
+            trials = storage.get_all_trials(study_id, deepcopy=False)
+            # Of a reopened trial, the last copy counts.
+            self._records = {frozen.user_attrs["trial_id"]: restored_record(frozen) for frozen in trials}
+        self._trials = len(trials)  # in the study, copies included: the number of the next one
         newest = largest_usage(held for record in self._records.values() for held in record.held)
         if newest is not None and self._last_sign is not None:
             self._last_sign = max(self._last_sign, newest.time)
@@ -125,10 +131,13 @@ class StudyWriter(StudyRecord):
                 return
             with self._database_errors(f"replace trial {trial_id}"):
                 copy_as_failed(self._storage, self._study_id, self._records[trial_id].optuna_id, REPLACED)
+            self._trials += 1
             self._set_checkpoints(trial_id, [])
         searched = {name: d for name, d in distributions.items() if name in plain and _holds(d, plain[name])}
         with self._database_errors(f"begin trial {trial_id}"):
-            made = new_trial(self._storage, self._study_id, trial_id, plain, searched)
+            named = {"trial_id": trial_id, "params": with_checksum(dict(plain))}
+            made = insert_trial(self._storage, self._study_id, self._trials, plain, searched, named)
+        self._trials += 1
         self._records[trial_id] = TrialRecord(made, plain)
 
     def add_report(self, trial_id: str, report: Report, held: ResourceUsage | None = None) -> None:
@@ -181,14 +190,13 @@ class StudyWriter(StudyRecord):
             return
         record = self._writable(trial_id)
         # As in Optuna, the value of a pruned trial is its last score; that of a completed one is its best score.
-        value = {TrialState.COMPLETED: [self._best(scores, default=0.0)], TrialState.STOPPED: scores[-1:]}
-        optuna_state = next(name for name, ours in OPTUNA_STATES.items() if ours is state)
-        record.error = error
+        value = None
+        if scores and state is not TrialState.FAILED:
+            value = self._best(scores) if state is TrialState.COMPLETED else scores[-1]
+        ended = next(name for name, ours in OPTUNA_STATES.items() if ours is state)
         with self._database_errors(f"end trial {trial_id}"):
-            if error is not None:
-                self._storage.set_trial_user_attr(record.optuna_id, "error", error)
-            self._storage.set_trial_state_values(record.optuna_id, OptunaState[optuna_state], value.get(state) or None)
-        record.state = state
+            end_trial(self._storage, record.optuna_id, OptunaState[ended], value, error)
+        record.state, record.error = state, error
 
     def reopen_failed(self, trial_id: str) -> None:
         """Marks a failed trial as running, since it has a process again. Does nothing for other trials."""
@@ -260,6 +268,7 @@ class StudyWriter(StudyRecord):
         if record.state is not TrialState.RUNNING:
             with self._database_errors(f"open trial {trial_id} again"):
                 record.optuna_id = copy_as_running(self._storage, self._study_id, record.optuna_id)
+            self._trials += 1
             record.state, record.error = TrialState.RUNNING, None
         return record
 

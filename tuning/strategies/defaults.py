@@ -61,8 +61,7 @@ class Defaults(Strategy):
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """The one trial; the seed changes its training alone."""
-        from ray.tune.schedulers import FIFOScheduler
-
+        from tuning.strategies.schedulers.fifo import FIFO
         from tuning.strategies.searchers.list_searcher import ListSearcher
 
-        return Plan(FIFOScheduler(), trials=1, searcher=ListSearcher([space.fixed]), weights_only=True)
+        return Plan(FIFO(), trials=1, searcher=ListSearcher([space.fixed]), weights_only=True)

@@ -67,8 +67,7 @@ class Grid(Strategy):
 
 
 def _plan_of(combinations: list[dict[str, Value]]) -> Plan:
-    from ray.tune.schedulers import FIFOScheduler
-
+    from tuning.strategies.schedulers.fifo import FIFO
     from tuning.strategies.searchers.list_searcher import ListSearcher
 
-    return Plan(FIFOScheduler(), trials=len(combinations), searcher=ListSearcher(combinations), weights_only=True)
+    return Plan(FIFO(), trials=len(combinations), searcher=ListSearcher(combinations), weights_only=True)

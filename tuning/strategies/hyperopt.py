@@ -30,7 +30,7 @@ class HyperOpt(TpeProposals, Strategy):
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """TPE with Tune's first-in-first-out scheduler."""
-        from ray.tune.schedulers import FIFOScheduler
+        from tuning.strategies.schedulers.fifo import FIFO
 
-        scheduler = FIFOScheduler()
+        scheduler = FIFO()
         return self.modelled(space, objective, seed, scheduler)

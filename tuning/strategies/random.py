@@ -30,7 +30,7 @@ class Random(RandomProposals, Strategy):
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """Random draws with Tune's first-in-first-out scheduler: nothing is stopped early."""
-        from ray.tune.schedulers import FIFOScheduler
+        from tuning.strategies.schedulers.fifo import FIFO
 
-        scheduler = FIFOScheduler()
+        scheduler = FIFO()
         return self.drawn(space, seed, scheduler)

@@ -246,6 +246,10 @@ class StoreContract(TrialRecordContract):
         rule = "a run whose study is deleted gets an error"
         with require_refused(StoreError, "was deleted", rule, step=MISTAKE):
             writer.add_report("a", make_report(1, 0.6))
+        with require_refused(StoreError, "was deleted", rule, step=MISTAKE):
+            begin_trial(writer, "b")
+        with require_refused(StoreError, "was deleted", rule, step=MISTAKE):
+            writer.end_trial("a", TrialState.STOPPED)
         writer.add_checkpoint("a", 1, "/checkpoint")
         with require_refused(StoreError, "was deleted", rule, step=MISTAKE):
             writer.write_checkpoints()

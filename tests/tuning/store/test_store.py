@@ -9,7 +9,9 @@ import pytest
 
 from tests.support.outcomes import make_report
 from tests.support.stores import SECRET, begin_trial, open_study
+from tuning.outcome import TrialState
 from tuning.spec.store_url import masked
+from tuning.store.database import open_database
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
 
 pytestmark = pytest.mark.unit
@@ -109,3 +111,25 @@ def test_a_server_that_cannot_be_reached_is_told_without_the_password() -> None:
     assert SECRET not in store.shown
     assert SECRET not in masked(f"postgresql://localhost/x?password={SECRET}")
     assert masked(f"nonsense://me:{SECRET}@x:y") == "nonsense://***@x:y"
+
+
+def test_optuna_numbers_the_trials_of_a_study_from_0_copies_and_those_of_later_runs_included(
+    store: StudyStore, writer: StudyWriter, store_url: str
+) -> None:
+    import optuna
+
+    other = open_study(store, seed=4)
+    for trial in "ab":
+        begin_trial(writer, trial)
+        begin_trial(other, trial)
+    writer.end_trial("a", TrialState.FAILED, "it broke")
+    writer.reopen_failed("a")  # as a copy
+    begin_trial(writer, "c")
+    resumed = open_study(store)
+    begin_trial(resumed, "b", 0.5, again=True)  # with another value, so the first one stays as a copy
+    begin_trial(resumed, "d")
+    study = optuna.load_study(study_name=writer.name, storage=open_database(store_url, create=False))
+    assert [trial.number for trial in study.trials] == list(range(7))
+    for trial in study.trials:
+        assert trial.datetime_start is not None
+        assert trial.state.name == "RUNNING" or trial.datetime_complete >= trial.datetime_start

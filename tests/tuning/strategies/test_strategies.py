@@ -64,4 +64,4 @@ def test_grid_runs_every_combination_in_the_declared_order_to_the_end() -> None:
     space = Space.model_validate({"per_device_train_batch_size": {"choice": [32, 16]}, "warmup_steps": {"int": [0, 9]}})
     plan = make("grid", points=2).plan(space, OBJECTIVE, EPOCHS, seed=0)
     assert [tuple(config.values()) for config in proposals(plan)] == [(32, 0), (32, 9), (16, 0), (16, 9)]
-    assert type(plan.scheduler).__name__ == "FIFOScheduler"
+    assert type(plan.scheduler).__name__ == "FIFO"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import ASHAScheduler
 
+from tuning.strategies.schedulers.fifo import first_waiting
 from tuning.tune_compat.asha_rungs import leave_rungs_after
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class ASHA(ASHAScheduler):  # type: ignore[misc]
     the driver may die. The trial then goes on from an older checkpoint and reports again; Ray's own
     scheduler finds it in the rung and takes that for a decision to continue.
     """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Called by Tune at each step; see `first_waiting`."""
+        return first_waiting(self, tune_controller)
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Called by Tune when a trial is proposed or restored; what it will report again leaves the rungs."""
