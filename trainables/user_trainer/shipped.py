@@ -3,6 +3,7 @@
 What is defined in a script, in `python -c` or in a notebook is included, and so are modules beside them; installed
 modules, and those on PYTHONPATH, must be on each node. Data sets become references to files (`shipped_tables`).
 What refers to the Trainer that was taken apart, or to its arguments, refers to the trial's when loaded (`originals`).
+Metrics of `evaluate` are as newly loaded (`shipped_metrics`).
 Secrets stay here: the Hub token of TrainingArguments becomes None, and `os.environ` is that of the slot.
 """
 
@@ -22,7 +23,7 @@ import cloudpickle
 
 from trainables.errors import InputError
 from trainables.spec import SHIPPED
-from trainables.user_trainer import shipped_tables
+from trainables.user_trainer import shipped_metrics, shipped_tables
 from trainables.user_trainer.argument_values import without_secrets
 from trainables.user_trainer.local_modules import by_value, travels_by_value
 from trainables.user_trainer.originals import HeldModel, Originals
@@ -161,9 +162,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._put: dict[int, tuple[object, str]] = {}  # by identity: a table of many data sets is hashed once
 
     def reducer_override(self, obj: Any) -> Any:
-        """Called by pickle for functions, classes and other objects; handles `lru_cache` wrappers and secrets.
+        """Called by pickle for functions, classes and other objects; handles caches, metrics and secrets.
 
-        Cloudpickle would pickle such a wrapper by reference, to a module that workers cannot import.
+        Cloudpickle would pickle an `lru_cache` wrapper by reference, to a module that workers cannot import.
         """
         if obj is os.environ:
             return getattr, (os, "environ")
@@ -171,6 +172,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return copyreg.__newobj__, (type(obj),), without_secrets(vars(obj))  # type: ignore[attr-defined]
         if isinstance(obj, functools._lru_cache_wrapper) and travels_by_value(obj):
             return _cached, (obj.__wrapped__, obj.cache_parameters())
+        if shipped_metrics.is_metric(obj):
+            return shipped_metrics.reduce_metric(obj)
         return super().reducer_override(obj)
 
     def persistent_id(self, obj: object) -> str | tuple[str, type] | None:
