@@ -2,7 +2,9 @@
 
 A callback that scores the training rows holds its Trainer, `compute_metrics` may read the script's `training_args`. A
 pickle has a reference in place of both (`shipped`). Loaded, it is an object without attributes, in which
-`RebuiltTrainer` constructs the trial's Trainer. Shipped files hold pickles of `Originals`: its name must stay.
+`RebuiltTrainer` constructs the trial's Trainer. Where none is constructed, in `hp_space` and in a factory of the user's
+own, a Trainer is refused: what a slot had would be a copy with untrained weights. Shipped files hold pickles of
+`Originals`: its name must stay.
 """
 
 from __future__ import annotations
@@ -13,6 +15,18 @@ from typing import Any
 
 class HeldModel(Exception):
     """A part of a factory refers to the model of the user's Trainer."""
+
+
+class HeldTrainer(Exception):
+    """A function that was shipped beside no Trainer refers to one.
+
+    Args:
+        trainer: it.
+    """
+
+    def __init__(self, trainer: object) -> None:
+        super().__init__(trainer)
+        self.trainer = trainer
 
 
 class Originals:

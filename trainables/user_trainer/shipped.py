@@ -26,7 +26,7 @@ from trainables.spec import SHIPPED
 from trainables.user_trainer import shipped_metrics, shipped_tables
 from trainables.user_trainer.argument_values import without_secrets
 from trainables.user_trainer.local_modules import by_value, travels_by_value
-from trainables.user_trainer.originals import HeldModel, Originals
+from trainables.user_trainer.originals import HeldModel, HeldTrainer, Originals
 from trainables.user_trainer.shipped_files import ShippedFiles
 from trainables.user_trainer.unpicklable import find_culprit
 
@@ -47,8 +47,8 @@ def ship(obj: object, storage: str, name: str) -> str:
         name: of the object in messages and in the name of its file, such as "trainer".
 
     Raises:
-        InputError: a part of the object cannot be pickled, or is the model of the Trainer that was taken apart; the
-            error names its path.
+        InputError: a part of the object cannot be pickled, is the model of the Trainer that was taken apart, or is a
+            Trainer though none was taken apart; the error names its path.
         OSError: the storage cannot be written.
     """
     files = ShippedFiles.below(storage)
@@ -64,6 +64,11 @@ def ship(obj: object, storage: str, name: str) -> str:
             rule = "is the model of the Trainer, and each trial has a model of its own"
             step = "use the `model` that a callback's methods are given, or hold the Trainer; or pass a factory"
             raise InputError(culprit.path, type(model).__name__, rule, step) from error
+        except HeldTrainer as error:
+            culprit = find_culprit(obj, name, lambda part: _pickled(part, files), error.trainer)
+            rule = "is a Trainer, of which the slots would have a copy that nobody trains, with its weights"
+            step = "read what it is needed for into a variable first (`rows = trainer.train_dataset`), and use that"
+            raise InputError(culprit.path, type(error.trainer).__name__, rule, step) from error
         except Exception as error:  # types that cannot be pickled raise various errors
             culprit = find_culprit(obj, name, lambda part: _pickled(part, files, originals))
             raise InputError(
@@ -141,9 +146,9 @@ def _cached(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
 
-def _is_arguments(obj: object) -> bool:
-    module = sys.modules.get("transformers.training_args")  # whoever has such an object has imported it
-    return module is not None and isinstance(obj, module.TrainingArguments)
+def _is_a(kind: str, module: str, obj: object) -> bool:
+    """True if the class `kind` of transformers has made `obj`; whoever has such an object has imported its module."""
+    return isinstance(obj, getattr(sys.modules.get(f"transformers.{module}"), kind, ()))
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -168,7 +173,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """
         if obj is os.environ:
             return getattr, (os, "environ")
-        if _is_arguments(obj):
+        if self._originals is None and _is_a("Trainer", "trainer", obj):
+            raise HeldTrainer(obj)
+        if _is_a("TrainingArguments", "training_args", obj):
             return copyreg.__newobj__, (type(obj),), without_secrets(vars(obj))  # type: ignore[attr-defined]
         if isinstance(obj, functools._lru_cache_wrapper) and travels_by_value(obj):
             return _cached, (obj.__wrapped__, obj.cache_parameters())

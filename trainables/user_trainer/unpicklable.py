@@ -20,17 +20,20 @@ class Culprit(NamedTuple):
     reason: str  # the error of pickling it
 
 
-def find_culprit(obj: object, name: str, pickled: Callable[[object], object]) -> Culprit:
+def find_culprit(obj: object, name: str, pickled: Callable[[object], object], sought: object = None) -> Culprit:
     """Finds the innermost part of `obj` that cannot be pickled; `obj` itself if all its parts can.
 
     Args:
         obj: the object.
         name: of `obj`, with which the path begins.
         pickled: pickles an object, or raises an error.
+        sought: the part itself, where it is known and its path is not: what it holds is not looked at.
     """
     seen: set[int] = set()
     path, part, reason = name, obj, _refusal(obj, pickled) or "its pickle is refused"
     for _ in range(DEEPEST):
+        if part is sought:
+            break
         seen.add(id(part))
         for step, child in _parts(part):
             if id(child) not in seen and (refused := _refusal(child, pickled)) is not None:

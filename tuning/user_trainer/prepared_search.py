@@ -157,10 +157,8 @@ def _shipped(
         trained = Extended(factory, request.compute_objective, request.test_dataset)
     by_name = isinstance(request.trainer, str) and trained is factory
     kind = "trainer" if isinstance(factory, RebuiltTrainer) else "make_trainer"
-    return {
-        "trainable": request.trainer if by_name else ship(trained, storage, kind),
-        "space": space_entry(searched, space, storage),
-    }
+    entry = space_entry(searched, space, storage)  # first: where it is refused, nothing large is written
+    return {"trainable": request.trainer if by_name else ship(trained, storage, kind), "space": entry}
 
 
 def _sections(

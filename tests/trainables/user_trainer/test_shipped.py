@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import TrainerCallback
 
 from tests.support.buckets import credentials, s3_server
+from tests.support.user_trainers import make_trainer, trainer
 from trainables.errors import InputError
 from trainables.spec import SHIPPED
+from trainables.user_trainer.extended import Extended
 from trainables.user_trainer.shipped import is_shipped, load_shipped, ship
 from trainables.user_trainer.shipped_files import USED, ShippedFiles
 from trainables.user_trainer.shipped_tables import load_table, put_table
@@ -236,6 +239,16 @@ class Made:
     def __init__(self, **parts: Any) -> None:
         vars(self).update(parts)
 
+    def read(self, trial: Any) -> Any:
+        return vars(self)
+
+
+class Holds(TrainerCallback):  # type: ignore[misc]
+    """A callback that holds its Trainer."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
 
 def closing_over(lock: Any) -> Any:
     return lambda prediction: lock
@@ -253,6 +266,47 @@ def closing_over(lock: Any) -> Any:
 def test_what_does_not_pickle_is_told_by_its_path(made: Any, path: str, storage: str) -> None:
     with pytest.raises(InputError, match=rf"^{path}: .*cannot be pickled.*lock.*pass a factory"):
         ship(made(threading.Lock()), storage, "trainer")
+
+
+def in_main(monkeypatch: pytest.MonkeyPatch, made: Any) -> Any:
+    """The function `hp_space` of a script whose global `trainer` is the Trainer."""
+    main = types.ModuleType("__main__")
+    vars(main)["trainer"] = made
+    exec("def hp_space(trial): return {'weight_decay': trainer.args.weight_decay}", vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    return main.hp_space
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_trainer_in_a_space_or_beside_a_factory_is_refused_with_its_path(
+    trained: bool, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer({"max_steps": 1, "eval_strategy": "no"})
+    made.add_callback(Holds(made))
+    if trained:
+        made.train()
+    cases: list[tuple[str, Any, str]] = [
+        ("hp_space", lambda trial: {"weight_decay": made.args.weight_decay}, "hp_space closes over `made`"),
+        ("hp_space", in_main(monkeypatch, made), "hp_space uses the global `trainer`"),
+        ("hp_space", Made(trainer=made).read, r"hp_space is a method of an object\.trainer"),
+        ("make_trainer", functools.partial(trainer, train_dataset=made), "make_trainer is given `train_dataset`"),
+        (
+            "make_trainer",
+            Extended(make_trainer, lambda metrics: made.state.epoch, None),
+            "make_trainer.compute_objective closes over `made`",
+        ),
+    ]
+    for name, held, path in cases:
+        with pytest.raises(InputError, match=rf"^{path}: 'Trainer': is a Trainer, of which .*; read what it is needed"):
+            ship(held, storage, name)
+    assert not list(Path(storage).rglob("*.pkl"))
+
+
+def test_a_space_may_hold_what_it_needs_of_a_trainer(storage: str) -> None:
+    made = trainer({"weight_decay": 0.25, "hub_token": "hf_secret"})
+    arguments, data = made.args, made.train_dataset
+    again = load_shipped(ship(lambda trial: (arguments.weight_decay, arguments.hub_token, len(data)), storage, "space"))
+    assert again(None) == (0.25, None, len(data))
 
 
 def test_a_damaged_file_is_told(storage: str) -> None:
