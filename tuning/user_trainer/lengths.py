@@ -93,11 +93,12 @@ def _each(arguments: Any, steps: float) -> float:
 
 
 def _steps_per_epoch(arguments: Any, rows: int, space: Space, processes: int) -> int:
-    """The steps of the trials that take the fewest."""
-    names = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    """The steps of the trials that take the fewest, as `Trainer.set_initial_training_values` counts them."""
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "dataloader_drop_last")
     counts = []
-    for batch, accumulated in _together(names, space, [getattr(arguments, name) for name in names]):
-        batches = math.ceil(rows / (int(batch) * processes))
+    for batch, accumulated, drops_last in _together(names, space, [getattr(arguments, name) for name in names]):
+        batches, left = divmod(rows, int(batch) * processes)
+        batches += left > 0 and not drops_last
         counts.append(max(1, math.ceil(batches / int(accumulated))))
     return min(counts)
 

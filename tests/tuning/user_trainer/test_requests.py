@@ -121,6 +121,29 @@ def test_each_process_of_a_trial_takes_a_batch_in_a_step(arguments: Any, every: 
     assert read_options(request, factory_of(by_steps), read_space(RATE)).report_every_epochs == every
 
 
+@pytest.mark.parametrize("count", [64, 70, 40])  # rows; in batches of 16
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_the_steps_of_an_epoch_are_those_that_the_trainer_counts(
+    count: int, accumulation: int, drop_last: bool, prepared: Any
+) -> None:
+    arguments = {"gradient_accumulation_steps": accumulation, "dataloader_drop_last": drop_last}
+    made = trainer({**arguments, "eval_strategy": "steps", "eval_steps": 2}, train_dataset=rows(count))
+    per_epoch, total = (made.set_initial_training_values(made.args, made.get_train_dataloader())[i] for i in (1, 6))
+    epochs = made.args.num_train_epochs
+    assert total == per_epoch * epochs
+    assert prepared(made).report_every_epochs == round(min(2 / per_epoch, epochs), 6)
+    by_epochs = trainer({**arguments, "max_steps": 24}, train_dataset=rows(count))
+    assert prepared(by_epochs).report_every_epochs == round(per_epoch / 24, 6)
+
+
+def test_a_searched_drop_of_the_last_batch_counts_for_the_distance_of_evaluations(prepared: Any) -> None:
+    by_steps = trainer({"eval_strategy": "steps", "eval_steps": 1}, train_dataset=rows(70))
+    for values, every in (([False], 0.2), ([True], 0.25), ([False, True], 0.25)):
+        space = {**RATE, "dataloader_drop_last": tune.choice(values)}
+        assert prepared(by_steps, hp_space=space).report_every_epochs == every
+
+
 def test_batches_that_pbt_changes_count_for_the_distance_of_evaluations(prepared: Any) -> None:
     scheduler = PopulationBasedTraining(
         "training_iteration",
