@@ -104,7 +104,7 @@ ADAM_ONLY = frozenset({"adam_beta1", "adam_beta2", "adam_epsilon"})  # only the 
 def find_tunable(name: str) -> Tunable | None:
     """Returns the tunable of that name; None if there is none. Any `model.<key>` is one.
 
-    Whether the model has such a key is checked with the model. Of these keys only dropout probabilities can change in
+    Whether the model has such a key is checked with the model. Of these keys only those of dropout can change in
     flight, because others may shape the weights.
     """
     if name in TUNABLES:
@@ -112,8 +112,20 @@ def find_tunable(name: str) -> Tunable | None:
     if not name.startswith("model.") or name == "model.":
         return None
     if "dropout" in name or name.endswith("pdrop"):
-        return Tunable(name, "float", "probability", 0, 1, high_open=True)
+        return Dropout(name)
     return ModelKey(name)
+
+
+class Dropout(Tunable):
+    """A key of the model's configuration with a probability of dropout, or in few models a switch (`token_dropout`)."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "float", "probability", 0, 1, high_open=True)
+
+    def refusal(self, value: object) -> str | None:
+        """The reason why `value` is not allowed; whether the key is a switch, only the model knows."""
+        says_number = self.name.endswith(("prob", "pdrop"))
+        return None if isinstance(value, bool) and not says_number else super().refusal(value)
 
 
 class ModelKey(Tunable):

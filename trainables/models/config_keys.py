@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import nearest
-from trainables.tunables import ModelKey, Tunable, Value, find_tunable
+from trainables.tunables import Dropout, Tunable, Value, find_tunable
 
 NESTED = ("text_config", "encoder", "decoder")  # configurations within one that describe a text model
 # Keys that a trial cannot set, since something else decides them, or nothing reads them.
@@ -72,7 +72,8 @@ class CheckpointKey(Tunable):
 
     def refusal(self, value: object) -> str | None:
         """The reason why the checkpoint cannot take `value`; None if it can, or if the spec refuses it by its type."""
-        if ModelKey(self.name).refusal(value) is not None:
+        known = find_tunable(self.name)
+        if known is None or known.refusal(value) is not None:
             return None
         if rule := super().refusal(value):
             return rule
@@ -110,17 +111,17 @@ def checkpoint_key(key: str, part: Mapping[str, Any], *, learned_positions: bool
         learned_positions: the checkpoint holds a table of positions.
 
     Returns:
-        None if the value there does not show it (a list, null), or if the key's range is that of any model (dropout).
+        None if the value there does not show it (a list, null).
     """
     name, own = f"model.{key}", part[key]
-    if not isinstance(find_tunable(name), ModelKey):
-        return None
 
     def of(kind: Any, unit: str = f"the model's own is {own}", **limits: Any) -> CheckpointKey:
         return CheckpointKey(name, kind, unit, in_flight=False, default=own, **limits)
 
     if isinstance(own, bool):
         return of("bool")
+    if isinstance(dropout := find_tunable(name), Dropout):
+        return of("float", dropout.unit, low=dropout.low, high=dropout.high, high_open=dropout.high_open)
     if isinstance(own, str):
         known = activations()
         # Where the model says auto, a number may do as well.

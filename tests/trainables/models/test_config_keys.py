@@ -13,6 +13,7 @@ from tests.support.any_family import small_classifier
 from trainables.models.config_keys import SIZES, activations, checkpoint_key, reserved
 from trainables.models.encoders import ModelError, checkpoint_keys, load_model, load_tokenizer, resolve_model
 from trainables.spec import FineTuneSpec
+from trainables.tunables import find_tunable
 
 pytestmark = pytest.mark.unit
 
@@ -111,7 +112,34 @@ def test_what_the_configuration_does_not_show_is_left_to_the_model() -> None:
     for own in (None, [128], {"type": "linear"}, "auto"):
         assert checkpoint_key("attention_window", {"attention_window": own}) is None
     assert refusal("rope_theta", 0.5, {"rope_theta": 10000}) is None  # a float that was written without its point
-    assert checkpoint_key("hidden_dropout_prob", {"hidden_dropout_prob": 0.1}) is None  # the same for every model
+
+
+@pytest.mark.parametrize(
+    ("key", "own", "value", "rule"),
+    [
+        ("token_dropout", True, False, None),  # ESM's
+        ("token_dropout", True, 0.1, "must be true or false"),
+        ("hidden_dropout", 0.1, True, "must be a number (probability)"),
+        ("classifier_dropout", None, True, "must be a number (probability)"),
+        ("classifier_dropout", None, 0.2, None),
+        ("hidden_dropout", 0.1, 0, None),
+    ],
+)
+def test_a_dropout_is_a_probability_or_a_switch_as_the_configuration_has_it(
+    key: str, own: Any, value: Any, rule: str | None
+) -> None:
+    known = find_tunable(f"model.{key}")
+    assert known is not None
+    assert (known.in_flight, known.refusal(value)) == (True, None)
+    assert refusal(key, value, {key: own}) == rule
+
+
+def test_a_dropout_that_no_model_takes_is_refused_once_by_its_name() -> None:
+    for name, value in (("token_dropout", 1.5), ("hidden_dropout_prob", True), ("resid_pdrop", False)):
+        known = find_tunable(f"model.{name}")
+        assert known is not None
+        assert known.refusal(value) is not None
+        assert refusal(name, value, {name: 0.1}) is None  # that of the name is enough
 
 
 def test_activations_are_those_of_transformers() -> None:

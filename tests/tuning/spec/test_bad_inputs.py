@@ -143,6 +143,21 @@ KINDS: dict[str, tuple[str, str, str]] = {
         "space.data.max_length.choice.1",
         "takes at most 512 tokens",
     ),
+    "two lengths of a text": (
+        "data.max_length=128 fixed.data.max_length=64",
+        "fixed.data.max_length",
+        "data.max_length at the top level is 128, which no trial would read; keep one of the two",
+    ),
+    "switch for a probability of dropout": (
+        "fixed.model.hidden_dropout_prob=true",
+        "fixed.model.hidden_dropout_prob",
+        "must be a number (probability)",
+    ),
+    "switch for a probability, as the model's configuration shows": (
+        "fixed.model.classifier_dropout=true",
+        "fixed.model.classifier_dropout",
+        "must be a number (probability)",
+    ),
     "key that the model lacks": ("fixed.model.hidden_dropout=0.1", "fixed.model.hidden_dropout", "hidden_dropout_prob"),
     "size that the checkpoint does not have": (
         "fixed.model.hidden_size=128",

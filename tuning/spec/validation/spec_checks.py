@@ -118,6 +118,14 @@ def _max_length(draft: Draft) -> Iterator[Mistake]:
             yield Mistake(path, f"the model {spec.model} takes at most {limit} tokens", tokens, "lower it")
 
 
+def _two_lengths(draft: Draft) -> Iterator[Mistake]:
+    """Finds `data.max_length` that no trial reads, since `fixed` holds another."""
+    spec, name = draft.spec, "data.max_length"
+    if not spec.own and spec.data.max_length is not None and name in spec.fixed:
+        rule = f"{name} at the top level is {spec.data.max_length}, which no trial would read"
+        yield Mistake(join_path("fixed", name), rule, spec.fixed[name], "keep one of the two")
+
+
 def _unread(draft: Draft) -> Iterator[Mistake]:
     """Finds tunables that this task's loss, or the optimizers of this spec, would never read."""
     spec, typed = draft.spec, space_checks.typed(draft)
@@ -236,6 +244,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_model, "model revision trainable trust_remote_code"),
         (_model_values, "model revision trainable trust_remote_code fixed space strategies"),
         (_max_length, "data fixed model space strategies trainable"),
+        (_two_lengths, "data fixed trainable"),
         (space_checks.check_space, "space trainable"),
         (_unread, "task trainable space fixed strategies"),
         (space_checks.check_fixed, "fixed space trainable"),
