@@ -1,7 +1,8 @@
 """The rules for a user's Trainer in a trial: which of its settings are replaced, and what is refused.
 
 load_best_model_at_end, save_strategy   off: the engine keeps the best; `metric_for_best_model` stays
-eval_strategy, eval_steps, eval_delay   replaced: evaluations follow `report_every_epochs`; refused in a space
+eval_strategy, eval_steps, eval_delay   replaced: evaluations follow `report_every_epochs`
+these and others of `REPLACED`          refused in a space, where they would not be in force
 num_train_epochs                        the experiment's `epochs`, or the trial's own
 seed                                    the study's, unless it is searched
 report_to, push_to_hub, output_dir      none, off, a scratch folder
@@ -30,7 +31,53 @@ from trainables.tunables import TUNABLES
 from trainables.user_trainer.optimizer_state import follows_scores
 
 NEVER_DUE = 10**12  # steps
-EVALUATIONS = ("eval_strategy", "eval_steps", "eval_delay")  # replaced in every trial
+# Arguments that are replaced in every trial, or that nothing reads there: the reason, and what to do instead.
+REPLACED: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        ("eval_strategy", "eval_steps", "eval_delay"),
+        (
+            "trials are compared at equal progress, so each is evaluated at the same epochs",
+            "leave it out, and set it in TrainingArguments (or report_every_epochs=... in the search)",
+        ),
+    ),
+    **dict.fromkeys(
+        (
+            *("save_strategy", "save_steps", "save_total_limit", "save_only_model", "save_on_each_node"),
+            *("load_best_model_at_end", "enable_jit_checkpoint", "restore_callback_states_from_checkpoint"),
+            *("ignore_data_skip", "resume_from_checkpoint"),
+        ),
+        (
+            "a trial saves nothing by itself: the search keeps what it continues from, and the best weights",
+            "leave it out; `checkpoint.keep_best` in the spec (overrides={'checkpoint.keep_best': 3}) is their number",
+        ),
+    ),
+    **dict.fromkeys(
+        (
+            *("report_to", "run_name", "project", "disable_tqdm"),
+            *("trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"),
+        ),
+        (
+            "a trial prints nothing and reports to the search alone",
+            "leave it out; `wandb` in the spec (overrides={'wandb.project': 'mine'}) tracks all trials",
+        ),
+    ),
+    **dict.fromkeys(
+        ("logging_strategy", "logging_steps", "logging_first_step", "logging_nan_inf_filter", "log_on_each_node"),
+        (
+            "no score depends on what a trial logs, which its callbacks alone read",
+            "leave it out, and set it in TrainingArguments if a callback of yours reads logs",
+        ),
+    ),
+    **dict.fromkeys(
+        (
+            *("push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "hub_always_push"),
+            "hub_revision",
+        ),
+        ("a trial pushes nothing to the Hub", "leave it out, and push the best model after the search"),
+    ),
+    "output_dir": ("a trial has a scratch folder of its own", "leave it out; `storage` is where the search writes"),
+    **dict.fromkeys(("do_train", "do_eval", "do_predict"), ("no Trainer reads it, only scripts do", "leave it out")),
+}
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 QUIET = (PrinterCallback, ProgressCallback, JITCheckpointCallback, *INTEGRATION_TO_CALLBACK.values())
 
@@ -66,19 +113,17 @@ def require_usable(made: Any) -> None:
         raise InputError("eval_dataset", None, "the Trainer has none", step)
 
 
-def require_no_evaluations(names: Collection[str]) -> None:
-    """Requires that no hyperparameter says when a trial is evaluated, since it would not be in force.
+def require_in_force(names: Collection[str]) -> None:
+    """Requires that every hyperparameter is in force in a trial.
 
     Args:
         names: of the values that trials get.
 
     Raises:
-        InputError: one does.
+        InputError: one is an argument that a trial replaces or does not read.
     """
-    for name in EVALUATIONS:
+    for name, (rule, step) in REPLACED.items():
         if name in names:
-            rule = "trials are compared at equal progress, so each is evaluated at the same epochs"
-            step = "leave it out, and set it in TrainingArguments (or report_every_epochs=... in the search)"
             raise InputError("space", name, rule, step)
 
 
@@ -93,9 +138,9 @@ def apply_rules(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: f
         scratch: an existing folder for what callbacks may write.
 
     Raises:
-        InputError: a value says when a trial is evaluated.
+        InputError: a value is one of `REPLACED`.
     """
-    require_no_evaluations(params)
+    require_in_force(params)
     args = trainer.args
     args.output_dir = str(scratch)
     args.report_to, args.push_to_hub, args.disable_tqdm = [], False, True

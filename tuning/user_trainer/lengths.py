@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -66,6 +67,19 @@ def has_unequal_schedules(space: Space) -> bool:
 def evaluates_at_the_end_only(arguments: Any) -> bool:
     """True if the arguments ask for no evaluation during the training."""
     return _strategy(arguments) == "no"
+
+
+def warn_of_delay(arguments: Any) -> None:
+    """Warns of an `eval_delay` that would leave out the Trainer's first evaluations: trials have them all the same."""
+    each = {"epoch": 1.0, "steps": float(arguments.eval_steps or arguments.logging_steps)}.get(_strategy(arguments))
+    if each is None or arguments.eval_delay <= (each if each >= 1 else 0):
+        return
+    warnings.warn(
+        f"args.eval_delay: {arguments.eval_delay:g}: trials are evaluated from their beginning on, since strategies "
+        "decide by these scores, and the best of all evaluations counts; set it to 0, or give report_every_epochs=... "
+        "for evaluations that are further apart",
+        stacklevel=4,  # the caller of `hyperparameter_search`
+    )
 
 
 def _strategy(arguments: Any) -> str:

@@ -29,6 +29,7 @@ from tuning.spec.mistakes import SpecError
 from tuning.spec.models import SPEC_FILE, ExperimentSpec, folder_name
 from tuning.spec.validation.machine import why_not_writable
 from tuning.user_trainer.keyword_mistakes import in_keywords
+from tuning.user_trainer.lengths import warn_of_delay
 from tuning.user_trainer.objectives import SearchObjective, objective_of, require_reported
 from tuning.user_trainer.request import SearchRequest, factory_of_request, read_options, require_evaluations
 from tuning.user_trainer.search_options import SearchOptions
@@ -72,6 +73,8 @@ def prepare_search(request: SearchRequest) -> PreparedSearch:
         space = perturbable(searched.space, request.in_flight)
     enter_sweep(request.hp_space, searched.space, options)
     if isinstance(factory, RebuiltTrainer):
+        if request.report_every_epochs is None:
+            warn_of_delay(request.trainer.args)
         factory.trial_form = searched.trial_form
         require_read(factory, space)
     objective = objective_of(

@@ -13,7 +13,7 @@ from trainables.errors import InputError
 from trainables.spec import SHIPPED, FineTuneSpec
 from trainables.user_trainer.argument_values import field_names, matching_fields, unread_name_error
 from trainables.user_trainer.rebuilt import RebuiltTrainer, TrialForm, texts_in
-from trainables.user_trainer.rules import require_no_evaluations
+from trainables.user_trainer.rules import require_in_force
 from trainables.user_trainer.shipped import ship
 from tuning.space import FunctionSpace, Space, read_space
 from tuning.space.aliases import meant_tunable
@@ -107,7 +107,7 @@ def require_read(factory: RebuiltTrainer, space: Space) -> None:
     for values in _example_values(space):
         matching_fields(factory.arguments_class, values)
         names |= set(values)
-    require_no_evaluations(names)
+    require_in_force(names)
     if factory.may_read:
         return
     known = field_names(factory.arguments_class) | texts_in(factory.model_init)

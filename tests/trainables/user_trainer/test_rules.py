@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
 from tests.support.user_trainer_kinds import KINDS
@@ -17,7 +18,7 @@ from tests.support.user_trainers import fresh_model, rows, trainer
 from trainables.errors import InputError
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Objective
-from trainables.user_trainer.rules import refusals
+from trainables.user_trainer.rules import REPLACED, apply_rules, refusals
 from trainables.user_trainer.user_training import UserTraining
 
 pytestmark = pytest.mark.unit
@@ -147,9 +148,25 @@ def test_what_no_trial_can_be_made_of_is_told_with_the_next_step(make: Any, name
     assert refused.value.name == name
 
 
-def test_a_value_that_says_when_to_evaluate_is_refused_since_it_would_not_be_in_force() -> None:
-    with pytest.raises(InputError, match=r"^space: 'eval_steps': .* at the same epochs"):
-        UserTraining(given(), {"eval_steps": 2}, SPEC)
+@pytest.mark.parametrize("name", REPLACED)
+def test_a_value_that_would_not_be_in_force_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(InputError, match=rf"^space: '{name}': .*; leave it out"):
+        UserTraining(lambda params: trainer({}), {name: "any"}, SPEC)
+
+
+def test_every_argument_that_a_trial_replaces_is_refused_as_a_value() -> None:
+    fields, replaced = dataclasses.fields(TrainingArguments), set()
+    for flag in (True, False):  # a switch that a trial sets has one of the two before
+        made = trainer({"save_strategy": "epoch"})
+        for field in fields:
+            if "bool" in str(field.type):
+                setattr(made.args, field.name, flag)
+        before = {field.name: getattr(made.args, field.name, None) for field in fields}
+        apply_rules(made, {}, SPEC, 2.0, Path("elsewhere"))
+        replaced |= {name for name, value in before.items() if getattr(made.args, name, None) != value}
+    assert {"output_dir", "save_strategy", "eval_steps", "disable_tqdm", "ignore_data_skip"} <= replaced
+    assert replaced <= REPLACED.keys() | {"num_train_epochs", "seed", "data_seed"}
+    assert REPLACED.keys() <= {field.name for field in fields}
 
 
 def test_a_train_of_ones_own_that_cannot_go_on_from_a_checkpoint_is_refused_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -176,12 +177,50 @@ def test_evaluations_that_are_too_close_are_refused(arguments: Any, message: str
     assert prepared(many, report_every_epochs=0.5).report_every_epochs == 0.5
 
 
-@pytest.mark.parametrize("name", ["eval_steps", "eval_strategy", "eval_delay"])
+@pytest.mark.parametrize(
+    ("arguments", "warned"),
+    [
+        ({"eval_delay": 2}, True),
+        ({"eval_delay": 1}, False),  # the first evaluation is at the end of the first epoch anyway
+        ({"eval_strategy": "no", "eval_delay": 2}, False),
+        ({"eval_strategy": "steps", "eval_steps": 2, "eval_delay": 3}, True),
+        ({"eval_strategy": "steps", "eval_steps": 2, "eval_delay": 2}, False),
+        ({"eval_strategy": "steps", "eval_steps": 0.25, "eval_delay": 1}, True),
+    ],
+)
+def test_a_delay_of_evaluations_that_trials_do_not_have_is_warned_of(
+    arguments: Any, warned: bool, prepared: Any
+) -> None:
+    for report_every, expected in ((None, warned), (1.0, False)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            prepared(trainer(arguments), report_every_epochs=report_every)
+        told = [str(one.message) for one in caught if str(one.message).startswith("args.eval_delay: ")]
+        assert len(told) == expected, told
+        assert all("from their beginning on" in line and "report_every_epochs=..." in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        *((name, 2, "at the same epochs; leave it out, and set it in Tr") for name in ("eval_steps", "eval_delay")),
+        ("eval_strategy", "steps", "at the same epochs; leave it out, and set it in Tr"),
+        ("save_strategy", "epoch", r"saves nothing by itself.*; leave it out; `checkpoint\.keep_best` in the spec"),
+        ("load_best_model_at_end", True, r"saves nothing by itself.*; leave it out"),
+        ("report_to", "wandb", "reports to the search alone; leave it out; `wandb` in the spec"),
+        ("disable_tqdm", False, "reports to the search alone"),
+        ("logging_steps", 5, "no score depends on what a trial logs"),
+        ("push_to_hub", True, "pushes nothing to the Hub; leave it out, and push"),
+        ("output_dir", "mine", "a trial has a scratch folder"),
+        ("do_eval", True, "no Trainer reads it"),
+    ],
+)
 @pytest.mark.parametrize("values", ["constants", "suggested"])
-def test_a_space_does_not_say_when_trials_are_evaluated(name: str, values: str, prepared: Any) -> None:
-    value = "steps" if name == "eval_strategy" else 2
+def test_a_space_has_no_arguments_that_a_trial_replaces(
+    name: str, value: Any, message: str, values: str, prepared: Any
+) -> None:
     space = {**RATE, name: value} if values == "constants" else lambda trial: {**suggested(trial), name: value}
-    with pytest.raises(InputError, match=rf"^space: '{name}': .* at the same epochs; leave it out, and set it in Tr"):
+    with pytest.raises(InputError, match=rf"^space: '{name}': .*{message}"):
         prepared(hp_space=space)
 
 
