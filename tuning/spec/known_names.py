@@ -8,6 +8,7 @@ from functools import cache
 from pydantic import BaseModel
 
 from trainables.errors import close_match, nearest
+from trainables.spec import FINETUNE_FIELDS
 from trainables.tunables import TUNABLES, find_tunable
 from tuning.space.aliases import SLIP, meant_tunable, nearest_tunable
 from tuning.strategies import find_strategies
@@ -72,6 +73,7 @@ ELSEWHERE = {
     "eval_accumulation_steps": "remove it: eval_batch_size, at the top level, bounds the memory of an evaluation",
     "resume_from_checkpoint": "remove it: `tunefleet resume` takes an interrupted experiment up where it was",
 }
+OF_FINETUNE = ("num_labels", "num_classes", "n_classes", "eval_accumulation_steps")  # of `ELSEWHERE`
 
 
 def suggest_strategy(kind: str, known: Collection[str]) -> str:
@@ -80,7 +82,7 @@ def suggest_strategy(kind: str, known: Collection[str]) -> str:
     return STRATEGIES.get(plain) or nearest(kind, known, cutoff=SLIP)
 
 
-def suggest_key(key: str, known: Collection[str], root: type[BaseModel], *, inside: str = "") -> str:
+def suggest_key(key: str, known: Collection[str], root: type[BaseModel], *, inside: str = "", own: bool = False) -> str:
     """The hint for an unknown `key`: where it belongs, or which known key it is likely to be.
 
     A name that means something here goes before one that only looks alike: `batch_size` is no slip for
@@ -91,7 +93,10 @@ def suggest_key(key: str, known: Collection[str], root: type[BaseModel], *, insi
         known: the keys of that section.
         root: the model of a whole spec.
         inside: the dotted path of that section, such as "data"; "strategies.N" within one of the strategies.
+        own: the trainable is the user's own: it is given what stands under `fixed`, and reads no setting of `finetune`.
     """
+    if own and inside.partition(".")[0] not in FINETUNE_FIELDS and _is_of_finetune(key, root):
+        return f"write fixed.{key}, which your trainable is given"
     if _section_of(meant := _meant_key(key)) == inside and meant:
         return f"did you mean {meant.rpartition('.')[2]}?"
     if (elsewhere := ELSEWHERE.get(_plain(key))) is not None:
@@ -111,7 +116,8 @@ def suggest_key(key: str, known: Collection[str], root: type[BaseModel], *, insi
         places = [f"space.{tunable}{' of it' if in_strategy else ''}", f"fixed.{tunable}"]
     if places:
         return f"write {' or '.join(map(_written, places))}"
-    return f"known: {', '.join(sorted(known))}" if known else "remove it"
+    given = f"write fixed.{key} if your trainable is to be given it; " if own and inside == "" else ""
+    return f"{given}known: {', '.join(sorted(known))}" if known else "remove it"
 
 
 def suggest_hyperparameter(name: str, root: type[BaseModel]) -> str:
@@ -127,6 +133,14 @@ def suggest_hyperparameter(name: str, root: type[BaseModel]) -> str:
         if places := (meant,) if meant else _places(root).get(name, ()):
             return f"write {' or '.join(map(_written, places))}"
     return nearest_tunable(name)
+
+
+def _is_of_finetune(key: str, root: type[BaseModel]) -> bool:
+    """True if `key` can only mean what the built-in fine-tuning reads: one of its settings or of its tunables."""
+    meant = _meant_key(key) or meant_tunable(key)
+    places = (meant,) if meant else _places(root).get(key, (key,))
+    sections = {place.removeprefix("fixed.").partition(".")[0] for place in places}
+    return sections <= set(FINETUNE_FIELDS) or _plain(key) in OF_FINETUNE
 
 
 def _plain(key: str) -> str:

@@ -14,6 +14,7 @@ from tuning.spec.short_forms import suggest_form
 from tuning.spec.shown_values import short_form
 from tuning.strategies import Strategy
 
+OWN = "own"  # key of pydantic's validation context: the trainable is the user's own
 NO_VALUE = object()  # the mistake is about a key, or about something that is not there
 
 
@@ -53,13 +54,19 @@ def join_path(*parts: object) -> str:
 
 
 def mistakes_of(
-    error: ValidationError, model: type[BaseModel], prefix: str = "", *, root: type[BaseModel] | None = None
+    error: ValidationError,
+    model: type[BaseModel],
+    prefix: str = "",
+    *,
+    root: type[BaseModel] | None = None,
+    own: bool = False,
 ) -> list[Mistake]:
     """Turns an `error` of `model.model_validate` into mistakes in the user's terms.
 
     Args:
         prefix: the dotted path of what was validated.
         root: the model of the whole spec, whose keys a wrong one may belong to; default: `model`.
+        own: the trainable is the user's own.
 
     A validator may itself raise a SpecError (a plug-in reads its own part): its mistakes stand below that part's path.
     """
@@ -77,7 +84,7 @@ def mistakes_of(
         elif detail["type"] == "extra_forbidden":
             known = _keys_at(model, detail["loc"][:-1])
             section_path = join_path("strategies.N" if issubclass(model, Strategy) else "", *detail["loc"][:-1])
-            step = suggest_key(str(detail["loc"][-1]), known, root or model, inside=section_path)
+            step = suggest_key(str(detail["loc"][-1]), known, root or model, inside=section_path, own=own)
             found.append(Mistake(path, "unknown key", next_step=step))
         else:
             form = suggest_one_value(detail["loc"], detail["type"], detail["input"])

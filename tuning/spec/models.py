@@ -21,6 +21,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_serializer,
 )
 
@@ -32,7 +33,7 @@ from tuning.budget import BudgetSpec, Limit
 from tuning.space import DeclaredSpace, NamedSpace, Space
 from tuning.spec.file import dump
 from tuning.spec.known_names import suggest_strategy
-from tuning.spec.mistakes import Mistake, SpecError, mistakes_of
+from tuning.spec.mistakes import OWN, Mistake, SpecError, mistakes_of
 from tuning.spec.strategy_forms import suggest_kind
 from tuning.strategies import Strategy, find_strategies
 from tuning.tracking.spec import WandbSpec
@@ -97,7 +98,7 @@ def _or_nothing(raw: object) -> object:
     return {} if raw is None else raw
 
 
-def _plug_in(raw: object) -> Strategy:
+def _plug_in(raw: object, info: ValidationInfo) -> Strategy:
     """Makes the strategy that `kind` names; it reads all other keys itself."""
     if isinstance(raw, Strategy):
         return raw
@@ -113,7 +114,8 @@ def _plug_in(raw: object) -> Strategy:
     try:
         return known[kind].model_validate({key: value for key, value in raw.items() if key != "kind"})
     except ValidationError as error:
-        raise SpecError(mistakes_of(error, known[kind], root=ExperimentSpec)) from error
+        own = bool((info.context or {}).get(OWN))
+        raise SpecError(mistakes_of(error, known[kind], root=ExperimentSpec, own=own)) from error
 
 
 class ExperimentSpec(FineTuneSpec):

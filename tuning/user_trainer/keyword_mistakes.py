@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ COUNTS = ("trials", "population")  # of a strategy; from n_trials where it has n
 def in_keywords(
     error: SpecError, options: SearchOptions, requested: Any, strategies: int, overrides: Mapping[str, Any]
 ) -> SpecError:
-    """Returns the mistakes of `error`, each with the keyword that the user wrote for its path.
+    """Returns the mistakes of `error`, with the keywords that the user wrote in place of paths and keys of a spec.
 
     Args:
         requested: the argument `strategies`; a key that stands in it keeps its path.
@@ -30,7 +31,15 @@ def in_keywords(
             path = f"strategies.{position}.{count}"
             if path not in overrides and not (isinstance(given, Mapping) and count in given):
                 written[path] = options.written.get("trials", "n_trials")
-    mistakes = (replace(mistake, path=_keyword(mistake.path, written)) for mistake in error.mistakes)
+    mistakes = (
+        replace(
+            mistake,
+            path=_keyword(mistake.path, written),
+            rule=_in_words_of(mistake.rule, written),
+            next_step=_in_words_of(mistake.next_step, written),
+        )
+        for mistake in error.mistakes
+    )
     return SpecError(mistakes, "the arguments of the search")
 
 
@@ -39,3 +48,15 @@ def _keyword(path: str, written: Mapping[str, str]) -> str:
         if path == known or path.startswith(f"{known}."):
             return keyword + path.removeprefix(known)
     return path
+
+
+def _in_words_of(text: str, written: Mapping[str, str]) -> str:
+    """A rule or a step with keywords for the keys that they have set; of plain words only for `key=`."""
+    keywords = {**{path.rpartition(".")[2]: keyword for path, keyword in written.items()}, **written}
+
+    def word(found: re.Match[str]) -> str:
+        key, equals = found[0].removesuffix("="), found[0].endswith("=")
+        meant = keywords.get(key) if equals or not key.isalpha() else None
+        return found[0] if meant is None else f"{meant}{'=' * equals}"
+
+    return re.sub(r"[\w.]*\w=?", word, text)

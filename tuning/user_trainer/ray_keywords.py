@@ -47,7 +47,7 @@ def _asha(options: SearchOptions, scheduler: Any) -> None:
         rule = f"ends trials after {most:g} epochs, and their learning rates are planned for {options.epochs:g}"
         raise InputError("scheduler.max_t", given.max_t, rule, "set num_train_epochs, or leave max_t out")
     options.decided_by = "scheduler"
-    options.written["strategies.0.reduction_factor"] = "scheduler.reduction_factor"
+    options.written |= {f"strategies.0.{ours}": f"scheduler.{theirs}" for ours, theirs in _ASHA_KEYS.items()}
     options.asha = {"grace_epochs": min(grace, options.epochs), "reduction_factor": given.reduction_factor}
 
 
@@ -85,7 +85,9 @@ def _pbt(options: SearchOptions, scheduler: Any) -> None:
     }
 
 
+_ASHA_KEYS = {"grace_epochs": "grace_period", "reduction_factor": "reduction_factor"}
 _PBT_KEYS = {
+    "perturb_every_epochs": "perturbation_interval",
     "quantile": "quantile_fraction",
     "resample_probability": "resample_probability",
     "factors": "perturbation_factors",

@@ -33,7 +33,8 @@ def read_sweep(options: SearchOptions, sweep: Mapping[str, Any]) -> None:
     if early := sweep.get("early_terminate"):
         factor = float(early.get("eta", 3))
         first = options.report_every_epochs * int(early.get("min_iter", 1))
-        options.decided_by = "hp_space.early_terminate"
+        options.decided_by = by = "hp_space.early_terminate"
+        options.written |= {"strategies.0.grace_epochs": f"{by}.min_iter", "strategies.0.reduction_factor": f"{by}.eta"}
         options.asha = {"grace_epochs": min(first, options.epochs), "reduction_factor": factor}
 
 

@@ -89,6 +89,31 @@ def test_what_a_trainer_of_ones_own_would_not_read_is_refused_by_its_name(module
     assert "is given the params alone, so nothing would read it; remove it" in message[0]
 
 
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("fp16=true", "write fixed.fp16, which your trainable is given"),
+        ("per_device_eval_batch_size=8", "write fixed.per_device_eval_batch_size, which"),
+        ("gradient_checkpointing=true", "write fixed.gradient_checkpointing, which"),
+        ("eval_accumulation_steps=2", "write fixed.eval_accumulation_steps, which"),
+        ("num_labels=3", "write fixed.num_labels, which"),
+        ("max_length=64", "write fixed.max_length, which"),
+        ("model_name=bert", "write fixed.model_name, which"),
+        ("hub=glue", "write fixed.hub, which"),
+        ("strategies.0.fp16=true", "write fixed.fp16, which"),
+        ("optim_args=x", "write fixed.optim_args if your trainable is to be given it; known: "),
+        ("eval_strategy=epoch", "did you mean report_every_epochs?"),
+        ("lr=0.1", "write space.learning_rate or fixed.learning_rate"),
+        ("save_total_limit=2", "write checkpoint.keep_best"),
+        ("data.max_len=64", "write data.max_length"),
+        ("cluster.cpu_per_trial=2", "did you mean cpus_per_trial?"),
+    ],
+)
+def test_a_hint_for_a_trainable_of_ones_own_names_no_setting_of_finetune(key: str, hint: str, module: str) -> None:
+    (message,) = mistakes_of(f"{module}:make_trainer", key)
+    assert message.startswith(f"{key.partition('=')[0]}: unknown key; {hint}")
+
+
 def test_names_of_training_arguments_keep_their_types_and_ranges_and_others_are_free(module: str) -> None:
     wrong = {"learning_rate": 2, "per_device_train_batch_size": {"uniform": [8, 16]}, "margin": 9}
     message = mistakes_of(f"{module}:make_trainer", space={**wrong, "x": {"choice": [1, "two", True]}})

@@ -19,11 +19,13 @@ from trainables.lookup import load_trainable
 from tuning.errors import RunFolderError
 from tuning.run_folder.folder import claim_run_folder
 from tuning.space import read_space
-from tuning.spec.mistakes import SpecError
+from tuning.spec.mistakes import Mistake, SpecError
 from tuning.spec.models import ExperimentSpec
 from tuning.user_trainer.from_trainer import factory_of
+from tuning.user_trainer.keyword_mistakes import in_keywords
 from tuning.user_trainer.prepared_search import prepare_search
 from tuning.user_trainer.request import SearchRequest, read_options
+from tuning.user_trainer.search_options import SearchOptions
 
 pytestmark = pytest.mark.unit
 
@@ -500,6 +502,55 @@ def test_mistakes_of_the_spec_stand_under_the_keyword_that_was_written(
     with pytest.raises(SpecError, match=r"^1 mistake in the arguments of the search:") as refused:
         prepared(**arguments)
     assert [mistake.path for mistake in refused.value.mistakes] == [path]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"keywords": {"timeout": 60}, "budget": {"device_hours": 1}},
+            r"budget: .* device_seconds, device_hours, epochs, timeout, has device_hours and timeout; keep one",
+        ),
+        (
+            {"keywords": {"scheduler": population()}, "made": make_trainer, "epochs": 1},
+            r"scheduler\.perturbation_interval: 1: must be less than epochs \(1\)",
+        ),
+        (
+            {"keywords": {"scheduler": ASHAScheduler(grace_period=99)}, "made": trainer(BY_STEPS)},
+            r"scheduler\.grace_period: 4: must be a multiple of report_every_epochs: 0\.75",
+        ),
+        (
+            {
+                "hp_space": {
+                    "parameters": {"learning_rate": {"min": 1e-6, "max": 1e-4}},
+                    "early_terminate": {"type": "hyperband", "eta": 1},
+                }
+            },
+            r"hp_space\.early_terminate\.eta: 1: must be greater than 1",
+        ),
+        (
+            {"keywords": {"storage": "postgresql://me:secret@host/db"}},
+            r"storage: .*a password must not stand in a spec.*; remove it, and put the whole URL into",
+        ),
+    ],
+)
+def test_mistakes_of_the_spec_are_in_the_words_of_the_script(arguments: Any, message: str, prepared: Any) -> None:
+    with pytest.raises(SpecError, match=rf"^1 mistake in the arguments of the search:\n  {message}"):
+        prepared(**arguments)
+
+
+def test_a_keyword_stands_for_a_key_in_a_rule_but_not_for_a_plain_word() -> None:
+    rules = {
+        "wall_seconds or budget.wall_seconds or wall_seconds_of": "timeout or timeout or wall_seconds_of",
+        "the study store in runs: keep it here, store=sqlite:///a.db": "the study store in runs: keep it here, "
+        "storage=sqlite:///a.db",
+        "has the name of another": "has the name of another",
+    }
+    options = SearchOptions(1.0, 1.0, 4)
+    options.written |= {"budget.wall_seconds": "timeout", "store": "storage", "name": "study_name"}
+    for rule, told in rules.items():
+        (mistake,) = in_keywords(SpecError([Mistake("store", rule, 1, rule)]), options, None, 1, {}).mistakes
+        assert (mistake.path, mistake.rule, mistake.next_step) == ("storage", told, told)
 
 
 def test_a_keyword_and_an_argument_that_differ_are_reported_by_the_keyword(prepared: Any) -> None:

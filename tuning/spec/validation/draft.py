@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from tuning.spec.mistakes import Mistake, join_path, mistakes_of
+from tuning.spec.mistakes import OWN, Mistake, join_path, mistakes_of
 from tuning.strategies import Strategy
 
 if TYPE_CHECKING:
@@ -30,11 +30,12 @@ class Draft:
     @classmethod
     def read(cls, raw: Mapping[str, Any], model: type[ExperimentSpec]) -> tuple[Draft, list[Mistake]]:
         """Splits `raw` into its valid part and the mistakes that the models find."""
+        own = ":" in str(raw.get("trainable"))  # hints for keys differ
         try:
-            spec = model.model_validate(raw)
+            spec = model.model_validate(raw, context={OWN: own})
         except ValidationError as error:
             wrong = [detail["loc"] for detail in error.errors()]
-            return cls._of_the_rest(raw, wrong, model), mistakes_of(error, model)
+            return cls._of_the_rest(raw, wrong, model), mistakes_of(error, model, own=own)
         return cls(spec, positions=tuple(range(len(spec.strategies)))), []
 
     @classmethod

@@ -25,7 +25,7 @@ def check_url(draft: Draft) -> Iterator[Mistake]:
         yield Mistake("store", "must be a database URL", url, "such as sqlite:///studies.db or postgresql://host/name")
     elif parts.password is not None or {"password", "sslpassword"} & parse_qs(parts.query).keys():
         shown = f"{parts.scheme}://{parts.username or ''}:***@{parts.hostname or ''}{parts.path}"
-        step = f"take the line out and put the whole URL into the environment variable {VARIABLE}"
+        step = f"remove it, and put the whole URL into the environment variable {VARIABLE}"
         yield Mistake("store", "a password must not stand in a spec, which is copied into the run folder", shown, step)
 
 
