@@ -24,7 +24,8 @@ from trainables.distributed.replicas import Replicas
 from trainables.epochs import horizon_of, next_position
 from trainables.finetune.arguments import as_int, padding_multiple, training_arguments
 from trainables.finetune.compilation import compile_encoder
-from trainables.finetune.garbage import freeze_what_is_imported
+from trainables.finetune.garbage import free_former_trial, freeze_what_is_imported
+from trainables.finetune.numerics import precision_in_force, set_kernels
 from trainables.finetune.schedule import ProgressSchedule, Schedule, epoch_order
 from trainables.finetune.segment_trainer import SegmentTrainer, always_mask
 from trainables.models.encoders import load_model
@@ -71,6 +72,7 @@ class FineTuning:
         self.model = load_model(
             spec,
             self.data.tokenizer,
+        free_former_trial()
             num_labels=self.data.facts.num_labels,
             label_names=self.data.facts.label_names,
             regression=self.data.regression,

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import torch
 from transformers import AttentionInterface, PreTrainedModel, PrinterCallback, Trainer
+from accelerate import Accelerator  # type: ignore[import-untyped]
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_outputs import ModelOutput
@@ -59,6 +60,11 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         return RowSampler(self.segment)
+    def create_accelerator_and_postprocess(self) -> None:
+        """Called by the Trainer once, when it is built."""
+        super().create_accelerator_and_postprocess()
+        self.accelerator.__class__ = KeepingAccelerator
+
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Called by the Trainer for the batches of the next optimizer step and their number of rows."""
@@ -144,6 +150,21 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
 
 def _logits(outputs: ModelOutput) -> torch.Tensor:
     logits: torch.Tensor = outputs.logits
+class KeepingAccelerator(Accelerator):  # type: ignore[misc]
+    """An Accelerator that keeps the device's memory from one `train()` to the next.
+
+    A Trainer calls `free_memory` whenever it begins, and that collects garbage and empties the device's cache. A trial
+    does both once (`trainables.finetune.garbage`).
+    """
+
+    def free_memory(self, *objects: Any) -> list[Any]:
+        """Forgets what was prepared for the last `train()`."""
+        for prepared in (self._schedulers, self._optimizers, self._models, self._dataloaders):
+            prepared.clear()
+        self.step = 0
+        return [None for _ in objects]
+
+
     return logits
 
 
