@@ -66,7 +66,7 @@ TRAININGS = {
 # Fields of FineTuneSpec that only `finetune` reads; a user's Trainer has its own settings.
 FINETUNE_FIELDS = (
     *("task", "data", "model", "revision", "trust_remote_code", "eval_batch_size", "pad_to_multiple_of", "compile"),
-    *("group_by_length", "precision"),
+    *("group_by_length", "precision", "deterministic"),
 )
 FINAL = "final:"  # prefix of a trainable's name: the same, on training and validation rows together
 SHIPPED = "shipped:"  # prefix of the path of a trainable that was pickled by value, such as one of a notebook
@@ -201,7 +201,16 @@ class FineTuneSpec(Frozen):
     )
     compile: bool = Field(False, description="compile the encoder with torch.compile: pays in long trials on a GPU")
     group_by_length: bool = Field(True, description="batches of texts of similar length: less padding")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the GPU has it, else fp32")
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
+        "auto",
+        description="auto: bf16 where the GPU itself has it, else fp32; tf32: fp32 whose matrix products a GPU of "
+        "compute capability 8.0 or more rounds to TF32, elsewhere fp32. What was in force is recorded",
+    )
+    deterministic: bool = Field(
+        False,
+        description="deterministic kernels on a GPU, slower: a lost state is recomputed bit for bit there, too, on the "
+        "same kind of GPU and versions; recorded. On a CPU trials are so in any case",
+    )
     fixed: dict[str, Value] = Field(default_factory=dict, description="tunables held at one value")
     hp_space: str | None = Field(
         None,

@@ -15,6 +15,7 @@ from ray import get_runtime_context
 
 from trainables import report, restored_checkpoint
 from trainables.learning_curve import LearningCurve
+from trainables.machine.devices import DeviceNotReady
 from trainables.spec import FineTuneSpec, Params
 from trainables.worker.slot import Evaluation, Scores
 
@@ -28,6 +29,9 @@ class FailsOnce(LearningCurve):
             marker.touch()
             raise RuntimeError("out of luck")
         return super().advance(epochs)
+
+
+ERRORS = {**vars(builtins), "DeviceNotReady": DeviceNotReady}
 
 
 class Raises(LearningCurve):
@@ -59,7 +63,7 @@ class Raises(LearningCurve):
         script = json.loads(Path(str(self.params["model.script"])).read_text())
         where, kind = script.get(str(self.rate)) or script.get("null") or ("", "")
         if where == now:
-            raise getattr(builtins, kind)(f"no column x in process {os.getpid()}")
+            raise ERRORS[kind](f"no column x in process {os.getpid()}")
 
 
 BLOCK = 2**25  # bytes

@@ -28,6 +28,7 @@ from transformers import set_seed
 
 from trainables.distributed.messages import sign, verify
 from trainables.distributed.micro_batches import Batch
+from trainables.machine.devices import training_device
 
 T = TypeVar("T")
 SECRET = "secret"  # key in the file store
@@ -145,12 +146,13 @@ def join_process_group(rank: int, size: int, folder: Path) -> None:
         folder: an empty folder, the same for all, closed to other accounts.
 
     Raises:
+        DeviceError: the GPU of this process cannot be used.
         torch.distributed.DistError: other processes did not join, or cannot be reached.
     """
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     global _shared
-    cuda = torch.cuda.is_available()
+    cuda = training_device() == "cuda"
     store = dist.FileStore(str(folder / "meeting"), size)  # type: ignore[attr-defined]
     if rank == 0:
         store.set(SECRET, secrets.token_hex(32))

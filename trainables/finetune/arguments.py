@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from transformers import TrainingArguments
 
 from trainables.errors import InputError
+from trainables.finetune.numerics import computes_in_bf16
+from trainables.machine.devices import training_device
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.tunables import TUNABLES
 
@@ -31,21 +32,23 @@ PAD_COMPILED_TO_MULTIPLE_OF = 32
 
 
 def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
-    """Builds the arguments for the first CUDA device, or for the CPU if there is none.
+    """Builds the arguments for the GPU that this process has, or for the CPU if it has none.
 
     Args:
         spec: its seeds, precision and evaluation batch size.
         params: complete values (defaults filled in).
+
+    Raises:
+        DeviceError: the GPU of this process cannot be used.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = training_device()
     cuda = device == "cuda"
-    bf16 = spec.precision == "bf16" or (spec.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
     args = TrainingArguments(
         output_dir=".",  # the Trainer makes this folder even when it saves nothing
         num_train_epochs=1,  # one pass over the segment
         per_device_eval_batch_size=spec.eval_batch_size or EVAL_BATCH_SIZE[device],
         seed=spec.training_seeds.head,
-        bf16=bf16,
+        bf16=computes_in_bf16(spec, device),
         label_names=["labels"],  # the Trainer drops what a model's forward does not name, and some do not name labels
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
@@ -73,7 +76,7 @@ def padding_multiple(spec: FineTuneSpec, max_length: int, limit: int) -> int:
     Raises:
         InputError: the spec's multiple pads beyond the model's positions.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = training_device()
     multiple = spec.pad_to_multiple_of or (PAD_COMPILED_TO_MULTIPLE_OF if spec.compile else PAD_TO_MULTIPLE_OF[device])
     while (padded := -(-max_length // multiple) * multiple) > limit:
         if spec.pad_to_multiple_of:

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from trainables.errors import InputError
+from trainables.machine.devices import training_device
 
 # Compiled code is kept per process and reused by later trials; each dropout and each precision is a variant of its own.
 VARIANTS = 64
@@ -31,7 +32,7 @@ def _require_compiler() -> None:
     from torch._inductor.exc import InvalidCxxCompiler
     from torch.utils._triton import has_triton
 
-    if torch.cuda.is_available() and not has_triton():
+    if training_device() == "cuda" and not has_triton():
         rule = "torch.compile needs Triton and a GPU of compute capability 7.0 or more"
         raise InputError("compile", True, rule, "install the triton package, or set compile: false")
     try:

@@ -27,7 +27,8 @@ from trainables.finetune.compilation import compile_encoder
 from trainables.finetune.garbage import free_former_trial, freeze_what_is_imported
 from trainables.finetune.numerics import precision_in_force, set_kernels
 from trainables.finetune.schedule import ProgressSchedule, Schedule, epoch_order
-from trainables.finetune.segment_trainer import SegmentTrainer, always_mask
+from trainables.finetune.segment_trainer import SegmentTrainer, always_mask, needs_no_check
+from trainables.machine.devices import training_device
 from trainables.models.encoders import load_model
 from trainables.models.families import SEES_PADDING
 from trainables.models.loading import config_value
@@ -49,6 +50,7 @@ class FineTuning:
 
     Raises:
         TaskError, ModelError, InputError: data, model or options cannot be used.
+        DeviceError: the GPU of this process cannot be used.
     """
 
     divides_rows = True  # see `trainables.worker.team`
@@ -60,6 +62,8 @@ class FineTuning:
         self.replicas = Replicas.here()
         self.params: dict[str, Value] = {name: t.default for name, t in TUNABLES.items() if t.default is not None}
         self.params.update(params)
+        self.device = training_device()
+        set_kernels(spec, self.device)
         self.data = self.prepared()
         mark_progress()
         multiple = padding_multiple(spec, self.data.max_length, self.data.tokenizer.model_max_length)
@@ -68,18 +72,18 @@ class FineTuning:
         self.examples = 0  # rows trained on so far: the position in the schedule and in the order of rows
 
         freeze_what_is_imported()
+        free_former_trial()
         set_seed(spec.training_seeds.head)
         self.model = load_model(
             spec,
             self.data.tokenizer,
-        free_former_trial()
             num_labels=self.data.facts.num_labels,
             label_names=self.data.facts.label_names,
             regression=self.data.regression,
             config_overrides={k.removeprefix("model."): v for k, v in self.params.items() if k.startswith("model.")},
         )
         mark_progress()
-        if torch.cuda.is_available():
+        if self.device == "cuda" and needs_no_check(self.model, -(-self.data.max_length // multiple) * multiple):
             always_mask(self.model)
         if spec.compile:
             compile_encoder(self.model)
@@ -96,16 +100,17 @@ class FineTuning:
 
     @property
     def provenance(self) -> dict[str, Value]:
-        """Fingerprint and sizes of the data, device and precision of this trial."""
-        cuda = self.trainer.args.device.type == "cuda"
-        return {
+        """Fingerprint and sizes of the data, device, precision and, if set, determinism of this trial."""
+        cuda = self.device == "cuda"
+        facts: dict[str, Value] = {
             "data_fingerprint": self.data.facts.fingerprint,
             "train_rows": len(self.data.train),
             "validation_rows": len(self.data.validation),
             "test_rows": self.data.facts.test_rows,
             "device_name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
-            "precision": "bf16" if self.trainer.args.bf16 else "fp32",
+            "precision": precision_in_force(self.spec, self.device),
         }
+        return {**facts, "deterministic": True} if self.spec.deterministic else facts
 
     # The methods of `Training`
 

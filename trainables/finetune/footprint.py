@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.errors import InputError
+from trainables.machine.devices import training_device, use_assigned_devices
 from trainables.spec import FineTuneSpec, Params
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ def measure_footprint(params: Params, spec: FineTuneSpec) -> Footprint:
 
     Raises:
         InputError: there is no CUDA device, or the measurement is implausible.
+        DeviceError: there is one that cannot be used.
         TaskError, ModelError: the trial cannot be built.
     """
+    use_assigned_devices()
     import torch
 
     began = time.monotonic()
-    if not torch.cuda.is_available():
+    if training_device() == "cpu":
         raise InputError(
             "cluster.gpus_per_trial", "auto", "torch finds no CUDA device to measure a trial on", NEXT_STEP
         )

@@ -2,7 +2,8 @@
 
 Where transformers 5.23 would wait for the device at every step, and what is done instead:
 
-    `padding_mask.all()` of the SDPA mask   an attention implementation that always builds the mask (CUDA only)
+    `padding_mask.all()` of the SDPA mask   an attention implementation that always builds the mask (CUDA only, and
+                                            `needs_no_check`)
     the count of labels per optimizer step  the number of rows, which the host knows
     the NaN filter of the logged loss       off; a score that is not finite ends the trial at the report
     copies of batches to the device         from pinned memory, non-blocking
@@ -20,8 +21,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
-from transformers import AttentionInterface, PreTrainedModel, PrinterCallback, Trainer
 from accelerate import Accelerator  # type: ignore[import-untyped]
+from transformers import AttentionInterface, PreTrainedModel, PrinterCallback, Trainer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_outputs import ModelOutput
@@ -31,6 +32,7 @@ from trainables.distributed.replicas import Replicas
 from trainables.progress import step_done
 
 MASKED_SDPA = "sdpa_always_masked"
+MASKED_TOKENS = 256  # beyond, what the mask costs the kernels is more than the wait for the device at each step
 
 
 class ExampleCounter(Protocol):
@@ -58,13 +60,13 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         self._turn = self._turns = 0  # batches of the current step: done, and in all
         self._random: tuple[torch.Tensor, torch.Tensor | None] | None = None  # generators at the beginning of that step
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
-        return RowSampler(self.segment)
     def create_accelerator_and_postprocess(self) -> None:
         """Called by the Trainer once, when it is built."""
         super().create_accelerator_and_postprocess()
         self.accelerator.__class__ = KeepingAccelerator
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
+        return RowSampler(self.segment)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Called by the Trainer for the batches of the next optimizer step and their number of rows."""
@@ -148,8 +150,6 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             torch.cuda.set_rng_state(device)
 
 
-def _logits(outputs: ModelOutput) -> torch.Tensor:
-    logits: torch.Tensor = outputs.logits
 class KeepingAccelerator(Accelerator):  # type: ignore[misc]
     """An Accelerator that keeps the device's memory from one `train()` to the next.
 
@@ -165,6 +165,8 @@ class KeepingAccelerator(Accelerator):  # type: ignore[misc]
         return [None for _ in objects]
 
 
+def _logits(outputs: ModelOutput) -> torch.Tensor:
+    logits: torch.Tensor = outputs.logits
     return logits
 
 
@@ -181,11 +183,23 @@ class RowSampler(torch.utils.data.Sampler[int]):
         return len(self.rows)
 
 
+def needs_no_check(model: PreTrainedModel, tokens: int) -> bool:
+    """True if a mask in every batch of `model` costs less than the check whether one is needed.
+
+    A mask that masks nothing prevents the flash kernel, so it pays on short texts, of `tokens` at most. Of a decoder it
+    would replace the causal kernel, and where query heads share keys (GQA) keys and values would be copied per head.
+    """
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None)
+    shared = getattr(config, "num_key_value_heads", None) not in (None, heads)
+    causal = any(getattr(module, "is_causal", False) for module in model.modules())
+    return tokens <= MASKED_TOKENS and not shared and not causal
+
+
 def always_mask(model: PreTrainedModel) -> None:
     """Makes `model` build its attention mask always: to check whether it is needed would wait for the device.
 
-    Scores do not change. Only models with transformers' attention interface and PyTorch's SDPA are changed. A mask that
-    masks nothing prevents the flash kernel, so this pays on short texts.
+    Scores do not change. Only models with transformers' attention interface and PyTorch's SDPA are changed.
     """
     if model.config._attn_implementation != "sdpa" or not model._can_set_attn_implementation():
         return

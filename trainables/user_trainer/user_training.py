@@ -23,6 +23,7 @@ from trainables.distributed.replicas import Replicas
 from trainables.epochs import horizon_of, next_position
 from trainables.finetune.arguments import as_int
 from trainables.finetune.garbage import freeze_what_is_imported
+from trainables.machine.devices import training_device
 from trainables.progress import mark_progress
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
@@ -49,6 +50,7 @@ class UserTraining:
 
     Raises:
         InputError: the Trainer cannot be used as a trial.
+        DeviceError: the GPU of this process cannot be used.
         Exception: what the factory raised.
     """
 
@@ -153,6 +155,7 @@ def _build(
 ) -> PausedTraining:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    training_device()  # an error if it has a GPU that cannot be used: the Trainer would take the CPU
     freeze_what_is_imported()
     set_seed(spec.training_seeds.head)
     configure_accelerate(Replicas.here())

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ray import tune
 
+from trainables.machine.devices import use_assigned_devices
 from trainables.machine.oom_probe import start_oom_probe
 from trainables.progress import Heartbeat, active, tracker
 from trainables.spec import FineTuneSpec, Params
@@ -54,6 +55,7 @@ class JobSlot(tune.Trainable):  # type: ignore[misc]
         """Called by Tune once, in the new actor; see `job_trainable` for the arguments."""
         import ray
 
+        use_assigned_devices()
         if heartbeat is not None:
             tracker.start_heartbeat(heartbeat, str(ray.get_runtime_context().get_actor_id()))
         self._calls, self._make = calls, make

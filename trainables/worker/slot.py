@@ -23,6 +23,7 @@ from trainables.lookup import build_training, is_training, load_trainable
 from trainables.machine import clock
 from trainables.machine.cores import take_cores
 from trainables.machine.device_memory import cap_device_memory
+from trainables.machine.devices import use_assigned_devices
 from trainables.machine.disk import sync_folder
 from trainables.machine.oom_probe import start_oom_probe
 from trainables.progress import Heartbeat, active, tracker
@@ -68,6 +69,7 @@ def make_trainable(
     target = load_trainable(spec.trainable)
 
     def train_function(config: dict[str, Any]) -> None:
+        use_assigned_devices()
         start_oom_probe()
         _call(target, {**spec.fixed, **config}, spec, devices, heartbeat)
 
@@ -101,6 +103,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         heartbeat: Heartbeat | None = None,
     ) -> None:
         """Called by Tune once, in the new actor; see `make_trainable` for the arguments."""
+        use_assigned_devices()
         if heartbeat is not None:
             tracker.start_heartbeat(heartbeat, _actor())
         self._make, self._spec, self._devices = training, spec, devices

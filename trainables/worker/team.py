@@ -22,6 +22,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables.lookup import build_training, divides_rows
+from trainables.machine.devices import use_assigned_devices
 from trainables.machine.oom_probe import describe_monitor_kill, read_oom_probe, start_oom_probe
 from trainables.progress import Heartbeat, active, tracker, waiting
 from trainables.spec import FineTuneSpec, Params, Value
@@ -215,6 +216,7 @@ class Worker:
     """One process of a team: an actor that holds the trainings of its trials."""
 
     def __init__(self, rank: int) -> None:
+        use_assigned_devices()
         self._rank = rank
         self._trainings: dict[int, Training] = {}  # the slot's trial; a second one while a lost state is recomputed
 

@@ -47,7 +47,7 @@ NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_fai
     *("until", "extended"),  # how many seeds there are
 }
 # Fields that older specs have not got: unset ones are left out, so that those specs keep their digests.
-ADDED = ("hp_space", "in_flight", "verdicts", "until", "extended")
+ADDED = ("hp_space", "in_flight", "verdicts", "until", "extended", "deterministic")
 
 
 class CheckpointSpec(Frozen):

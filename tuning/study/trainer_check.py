@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 import trainables
 from trainables.errors import InputError
 from trainables.lookup import build_training, trainable_kind
+from trainables.machine.devices import use_assigned_devices
 from trainables.spec import FineTuneSpec, Params, display_name
 from trainables.worker.team import workers_for
 from tuning.spec.models import ExperimentSpec
@@ -78,6 +79,7 @@ def make_on_node(spec: FineTuneSpec, draws: Sequence[Params], changed: Sequence[
     Raises:
         InputError: all draws fail alike, not for want of memory; or one of these values cannot change.
     """
+    use_assigned_devices()
     import torch
 
     from trainables.user_trainer.rules import refusals

@@ -12,6 +12,7 @@ from ray import cloudpickle
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.result import EXPR_ERROR_FILE
 
+from trainables.machine.devices import DeviceNotReady
 from trainables.reporting import NonFiniteScore
 from trainables.worker.team import WorkerOutOfMemory
 from tuning.tune_compat.out_of_memory import ADVICE, OutOfMemory
@@ -62,6 +63,11 @@ class TrialFailure(NamedTuple):
         if self.type is not None and issubclass(self.type, OutOfMemory | WorkerOutOfMemory | MemoryError):
             return True
         return "DefaultCPUAllocator: can't allocate memory" in self.message  # torch's RuntimeError on a CPU
+
+    @property
+    def device_not_ready(self) -> bool:
+        """True if the MPS server of the trial's GPU accepted no process: a later one may be accepted."""
+        return self.type is not None and issubclass(self.type, DeviceNotReady)
 
     @property
     def line(self) -> str:

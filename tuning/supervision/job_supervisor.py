@@ -105,7 +105,8 @@ class JobEnds(Callback):  # type: ignore[misc]
 
 
 class RetryOnce:
-    """The retries of jobs in one run: each starts once more if its process dies, hangs or runs out of memory.
+    """The retries of jobs in one run: each starts once more if its process dies, hangs, runs out of memory or has to
+    wait too long for its GPU.
 
     Args:
         title_of: gives the title of the job that is a trial to Tune.
@@ -130,14 +131,16 @@ class RetryOnce:
 
     @contextlib.contextmanager
     def applied(self, trial: Trial, error: Exception) -> Iterator[None]:
-        """A block in which Tune decides by `trial.max_failures`, raised by one if `error` is a first death."""
-        if _process_died(error) and self.allow_restart(trial):
+        """A block in which Tune decides by `trial.max_failures`, raised by one for a first error that may go away."""
+        if _may_go_away(error) and self.allow_restart(trial):
             logger.warning("%s: %s; it is started once more", self._title_of(trial), TrialFailure.of(error).line)
         yield
 
 
-def _process_died(error: Exception) -> bool:
-    """True if a process has died by itself. What the supervisor has decided on already is not that."""
+def _may_go_away(error: Exception) -> bool:
+    """True if a process has died by itself, or its GPU was not ready. What the supervisor has decided on is neither."""
+    if TrialFailure.of(error).device_not_ready:
+        return True
     if isinstance(error, RayActorError):
         return not error.preempted and not isinstance(error, NoProgress | NodesLost)
     return isinstance(_raised(error), WorkerDied)

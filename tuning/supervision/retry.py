@@ -2,8 +2,9 @@
 
 `max_failures` bounds what chance may mend. An error that the same code, values and seed raise again is not retried. A
 trial that ran out of memory starts again once, whatever `max_failures` is: a neighbour's need may have been the reason,
-and a second time it is the trial's own. A trial that hangs starts again the first time, too: mostly it was the machine,
-a network or a lock. Node losses are not failures, see `supervisor`.
+and a second time it is the trial's own. So does one whose GPU accepted no process, since the GPU's MPS server was not
+ready. A trial that hangs starts again the first time, too: mostly it was the machine, a network or a lock. Node losses
+are not failures, see `supervisor`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class RetryPolicy:
 
     def __init__(self) -> None:
         self._out_of_memory: set[str] = set()
+        self._not_ready: set[str] = set()
         self._hung: set[str] = set()
 
     def allow_restart(self, trial: Trial) -> bool:
@@ -63,8 +65,9 @@ class RetryPolicy:
     def applied(self, trial: Trial, error: Exception) -> Iterator[None]:
         """A block in which Tune decides by `trial.max_failures`, set to what holds for `error`."""
         raised, allowed = TrialFailure.of(error), trial.max_failures
-        if raised.out_of_memory and trial.trial_id not in self._out_of_memory:
-            self._out_of_memory.add(trial.trial_id)
+        seen = self._out_of_memory if raised.out_of_memory else self._not_ready if raised.device_not_ready else None
+        if seen is not None and trial.trial_id not in seen:
+            seen.add(trial.trial_id)
             logger.warning("%s: %s; it is started once more", trial.trial_id, raised.message.partition("\n")[0])
             trial.max_failures = allowed = allowed + 1  # for good: Tune counts this failure
         elif raised.out_of_memory or raised.repeated:

@@ -176,11 +176,14 @@ class SimulatedRay(SimulatedCluster):
 
     def context(self) -> Any:
         """Replaces `ray.get_runtime_context`, for what runs now: the driver or one of its actors."""
+        from ray import SCRIPT_MODE
+
         actor, node = self._current.actor, self._current_node
         return SimpleNamespace(
             get_node_id=lambda: node.id,
             get_actor_id=lambda: None if actor is None else actor.id,
             get_job_id=lambda: "01000000",
+            worker=SimpleNamespace(mode=SCRIPT_MODE),  # all actors are objects of the driver's process
             gcs_address="simulated:1",
             namespace="simulated",
         )

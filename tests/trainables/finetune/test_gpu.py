@@ -27,9 +27,42 @@ def test_a_trial_trains_on_one_device_in_bf16_where_it_has_it(spec: FineTuneSpec
     training.advance(1)
     assert training.model.device.type == "cuda"
     assert training.trainer.args.n_gpu == 1
-    assert training.trainer.args.bf16 == torch.cuda.is_bf16_supported()
+    assert training.trainer.args.bf16 == torch.cuda.is_bf16_supported(including_emulation=False)
     assert next(training.model.parameters()).dtype == torch.float32  # autocast: the master weights stay in fp32
     assert training.provenance["device_name"] == torch.cuda.get_device_name()
+
+
+def test_a_deterministic_trial_repeats_bit_for_bit_from_a_state_of_it_as_well(
+    spec: FineTuneSpec, tmp_path: Path
+) -> None:
+    spec = spec.model_copy(update={"deterministic": True})
+    first, again = FineTuning({"learning_rate": 3e-3}, spec), FineTuning({"learning_rate": 3e-3}, spec)
+    assert first.advance(1) == again.advance(1)
+    first.save(tmp_path)
+    restored = FineTuning({"learning_rate": 3e-3}, spec)
+    restored.restore(tmp_path)
+    assert restored.advance(1) == first.advance(1) == again.advance(1)
+    assert first.provenance["deterministic"] is True
+    FineTuning({}, spec.model_copy(update={"deterministic": False}))
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(("precision", "found"), [("tf32", "tf32"), ("fp32", "ieee")])
+def test_products_of_fp32_are_rounded_where_the_spec_says_so(spec: FineTuneSpec, precision: str, found: str) -> None:
+    if torch.cuda.get_device_capability()[0] < 8:
+        pytest.skip("this GPU has no TF32")
+    training = FineTuning({}, spec.model_copy(update={"precision": precision}))
+    assert torch.backends.cuda.matmul.fp32_precision == found
+    assert training.provenance["precision"] == precision
+
+
+def test_reports_leave_the_memory_of_the_device_allocated(spec: FineTuneSpec) -> None:
+    training = FineTuning({}, spec)
+    training.advance(0.25)
+    before = torch.cuda.memory_stats()["num_device_free"]
+    for _ in range(3):
+        training.advance(0.25)
+    assert torch.cuda.memory_stats()["num_device_free"] == before
 
 
 def test_a_clone_takes_state_and_keeps_its_values_on_the_device(spec: FineTuneSpec, tmp_path: Path) -> None:

@@ -7,18 +7,21 @@ import gc
 import random
 import shutil
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from trainables.errors import InputError
 from trainables.finetune.arguments import padding_multiple
 from trainables.finetune.finetune import FineTuning
 from trainables.finetune.garbage import freeze_what_is_imported
-from trainables.finetune.segment_trainer import MASKED_SDPA, always_mask
+from trainables.finetune.numerics import precision_in_force
+from trainables.finetune.segment_trainer import MASKED_SDPA, always_mask, needs_no_check
 from trainables.spec import FineTuneSpec
 
 READS = ("aten._local_scalar_dense", "aten.nonzero", "aten.equal")  # the host waits for these on a device
@@ -70,6 +73,20 @@ def test_a_mask_that_is_always_built_changes_no_score(spec: FineTuneSpec) -> Non
 
 
 @pytest.mark.unit
+def test_a_mask_is_always_built_for_short_texts_and_neither_for_decoders_nor_for_shared_keys(
+    spec: FineTuneSpec,
+) -> None:
+    encoder = FineTuning({}, spec).model
+    assert needs_no_check(encoder, 256)
+    assert not needs_no_check(encoder, 257)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    decoder = LlamaForSequenceClassification(LlamaConfig(**sizes, vocab_size=8, pad_token_id=0))
+    assert not needs_no_check(decoder, 16)
+    encoder.config.num_key_value_heads = 1
+    assert not needs_no_check(encoder, 16)
+
+
+@pytest.mark.unit
 def test_batches_are_padded_to_the_multiple_of_the_spec(spec: FineTuneSpec) -> None:
     training = FineTuning({}, spec.model_copy(update={"pad_to_multiple_of": 16}))
     widths: set[int] = set()
@@ -114,7 +131,49 @@ def test_what_is_imported_is_left_out_of_garbage_collection(spec: FineTuneSpec) 
     gc.unfreeze()  # the test run itself has left out what its files import
     freeze_what_is_imported.cache_clear()
     FineTuning({}, spec)
-    assert gc.get_freeze_count() > 100_000  # the Trainer collects at each `train()`; torch and transformers are in here
+    assert gc.get_freeze_count() > 100_000  # each trial collects once; torch and transformers are in here
+
+
+@pytest.mark.unit
+def test_a_trial_keeps_the_memory_of_its_device_from_report_to_report(
+    spec: FineTuneSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, cleared = FineTuning({}, spec), list[bool]()
+    monkeypatch.setattr("accelerate.utils.memory.clear_device_cache", lambda **options: cleared.append(True))
+    for _ in range(3):
+        training.advance(0.25)
+    assert cleared == []
+    assert len(training.trainer.accelerator._models) == 1  # what the last segment has prepared, and no more
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("major", "precision", "found"),
+    [
+        *((7, "auto", "fp32"), (8, "auto", "bf16"), (7, "bf16", "bf16")),  # a T4 only emulates bf16
+        *((7, "tf32", "fp32"), (8, "tf32", "tf32"), (8, "fp32", "fp32")),
+    ],
+)
+def test_a_gpu_computes_in_what_it_has_itself(
+    spec: FineTuneSpec, monkeypatch: pytest.MonkeyPatch, major: int, precision: str, found: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=major))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (major, 0))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    assert precision_in_force(spec.model_copy(update={"precision": precision}), "cuda") == found
+
+
+@pytest.mark.unit
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CPU's numbers")
+def test_options_of_a_gpu_change_nothing_on_a_cpu_and_determinism_is_recorded(spec: FineTuneSpec) -> None:
+    before, plain = flags(), FineTuning({}, spec)
+    for changed in ({"precision": "tf32"}, {"deterministic": True}):
+        other = FineTuning({}, spec.model_copy(update=changed))
+        assert other.advance(0.5) == FineTuning({}, spec).advance(0.5)
+        assert other.provenance == {**plain.provenance, **{k: v for k, v in changed.items() if k == "deterministic"}}
+    assert flags() == before
 
 
 @pytest.mark.system

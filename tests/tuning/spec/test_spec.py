@@ -147,6 +147,8 @@ def test_the_resolved_spec_reads_back_equal(tmp_path: Path) -> None:
         "space.learning_rate=1e-4",
         "data.max_length=32",
         "test=false",
+        "precision=tf32",
+        "deterministic=true",
     ],
 )
 def test_the_digest_changes_with_what_changes_results(override: str) -> None:

@@ -91,6 +91,14 @@ def test_only_what_may_go_away_is_tried_again_and_each_failure_is_one_line(
         assert ("out of memory, also when started once more" in error) == (kind == "MemoryError")
 
 
+@pytest.mark.parametrize("where", ["built", "advance"])
+def test_a_gpu_that_was_not_ready_is_tried_once_more_whatever_max_failures_is(tmp_path: Path, where: str) -> None:
+    script(tmp_path, {RATES[0]: (where, "DeviceNotReady")})
+    (study,) = run(raising(tmp_path)).studies
+    assert [trial.state for trial in study.trials] == [TrialState.FAILED] + [TrialState.COMPLETED] * 4
+    assert lives(tmp_path)[RATES[0]] == 2
+
+
 @pytest.mark.parametrize(("kind", "restores"), [("ValueError", 1), ("OSError", 3)])
 def test_what_raises_as_it_goes_on_from_its_checkpoint_is_tried_again_by_the_same_rule(
     tmp_path: Path, kind: str, restores: int
