@@ -1,6 +1,6 @@
 """Finds what a spec's `trainable:` names: a Training class, a factory of Trainers, or a function.
 
-Imports what it finds; never imports Ray.
+Imports what it finds; imports no Ray where there is no CUDA device.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from trainables.errors import nearest
 from trainables.machine.cores import take_cores
+from trainables.machine.device_memory import cap_device_memory
 from trainables.spec import FINAL, SHIPPED, TRAININGS, FineTuneSpec, Params
 from trainables.training import Training
 from trainables.user_trainer.hp_space import resolve_params
@@ -165,9 +166,11 @@ def build_training(params: Params, spec: FineTuneSpec) -> Training:
     take_cores()
     params = resolve_params(params, spec)
     target = load_trainable(spec.trainable)
+    cap_device_memory()  # before a model is on the device
     if _kind(target) == "factory":
         from trainables.user_trainer.user_training import UserTraining
 
         return UserTraining(target, params, spec)
     training: Training = target(params, spec)
+    cap_device_memory()  # of a class that has imported torch only now
     return training

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from trainables.machine.devices import cuda_starts
+
 ALLOCATED = 0.95  # fraction of a slot's share that torch may allocate: other libraries allocate, too
 CONTEXT_BYTES = 2**29  # a process's CUDA context, which torch's cap does not count
 
@@ -21,7 +23,7 @@ def cap_device_memory() -> None:
         return
     import torch
 
-    if not torch.cuda.is_available():
+    if not cuda_starts():
         return
     import ray
 

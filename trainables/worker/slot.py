@@ -109,7 +109,6 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._make, self._spec, self._devices = training, spec, devices
         self._checkpoints = CheckpointManager(policy, training, spec)
         self._start(config)
-        cap_device_memory()
 
     def _start(self, config: dict[str, Any]) -> None:
         start_oom_probe()
