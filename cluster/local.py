@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.environment import NO_METRICS, SETTINGS, compile_cache_settings, temporary_environment
-from cluster.gpu.mps import MpsDaemon
+from cluster.gpu.mps import MpsDaemons
 from cluster.nodes.head import AUTH_MODE
 from cluster.ray_compat import own_node
 from cluster.ray_compat.raylet import raylet_of
@@ -36,18 +36,23 @@ SOCKET_BELOW_TEMP = 74  # bytes that are appended: /ray/session_<time>_<pid>/soc
 
 
 @contextlib.contextmanager
-def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[MpsDaemon]:
-    """Starts a local Ray, whose workers have `imports` from the start; yields the MPS daemon that it may start.
+def local_ray(spec: ClusterSpec, imports: Imports | None, compiled: Path | None = None) -> Iterator[MpsDaemons]:
+    """Starts a local Ray, whose workers have `imports` from the start; yields the MPS daemons that it may start.
+
+    Args:
+        spec: the `cluster:` section of the experiment.
+        imports: modules that workers have from the start.
+        compiled: a folder for torch's compiled code that stays, closed to other accounts; None: it goes with the run.
 
     Raises:
         ClusterError: Ray's servers did not start.
     """
     with (
         _temporary_folder() as folder,
-        MpsDaemon(folder, wanted=spec.mps) as daemon,
+        MpsDaemons(folder, wanted=spec.mps) as daemons,
         temporary_environment(
-            _settings(spec, imports) | compile_cache_settings(folder),
-            always={"TMPDIR": folder, **launcher_settings(), **daemon.settings},
+            _settings(spec, imports) | compile_cache_settings(str(compiled or folder)),
+            always={"TMPDIR": folder, **launcher_settings(), **daemons.settings},
         ),
         _forking(folder, imports) as server,
     ):
@@ -56,7 +61,7 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[MpsDaemon]
             _end_without_sigterm()
             if server:
                 server.wait()
-            yield daemon
+            yield daemons
         finally:
             _shut_down(folder, server)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from cluster.capacity import ClusterError, Node, startable, trial_resources
 from cluster.environment import SETTINGS, temporary_environment
-from cluster.gpu.mps import MpsDaemon, share_gpus
+from cluster.gpu.mps import MpsDaemons, share_gpus
 from cluster.gpu.packing import Packing
 from cluster.local import local_ray
 from cluster.nodes.autoscaling import may_grow, wait_for_nodes
@@ -40,7 +40,7 @@ class Session:
     resources: TrialResources
     max_concurrent: int | None = None
     packing: Packing | None = None  # where trials share a GPU
-    daemon: MpsDaemon | None = None  # the MPS daemon that a local Ray may start
+    daemons: MpsDaemons | None = None  # the MPS daemons that a local Ray may start
     grows: bool = False  # a launcher may add nodes
 
     def packed(self, packing: Packing, resources: TrialResources) -> Session:
@@ -50,7 +50,7 @@ class Session:
             ClusterError: several trials per GPU on GPUs that accept one process each.
         """
         if packing.trials_per_gpu > 1:
-            how = self.daemon.share() if self.daemon else share_gpus(self.nodes)
+            how = self.daemons.share() if self.daemons else share_gpus(self.nodes)
             packing = replace(packing, mps=how)
         return replace(self, packing=packing, resources=resources)
 
@@ -180,8 +180,8 @@ def connect(
         yield session
     elif spec.address is None:
         prepare()
-        with local_ray(spec, imports) as daemon:
-            yield replace(_session(spec, run_folder, None), daemon=daemon)
+        with local_ray(spec, imports, compiled) as daemons:
+            yield replace(_session(spec, run_folder, None), daemons=daemons)
     else:
         head = find_head(spec.address, allow_unauthenticated=spec.allow_unauthenticated, run_by=spec.run_by)
         with _joined(head, modules) as address:

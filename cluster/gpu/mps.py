@@ -1,16 +1,20 @@
 """NVIDIA's Multi-Process Service (MPS): kernels of several processes on one GPU at the same time instead of in turns.
 
-Where several trials share a GPU, a local Ray starts a control daemon for this run, below the run's temporary folder,
-and ends it after Ray. CUDA looks for a daemon when a process first uses the device, in the folder that
-CUDA_MPS_PIPE_DIRECTORY names, and works without one if none answers. So the workers have that variable from the start,
-and the trial that is measured before the daemon runs has the device for itself. The daemon needs no privileges in the
-default compute mode. On a joined cluster it would have to outlive our tasks on each node, so it is only used where it
-runs already. Source: docs.nvidia.com/deploy/mps and the manual page of nvidia-cuda-mps-control.
+Where several trials share a GPU, a local Ray starts a control daemon per GPU for this run, below the run's temporary
+folder, and ends them after Ray. One for all GPUs would have one server: after a fatal fault on one GPU that accepts no
+new process on any. CUDA looks for a daemon when a process first uses the device, in the folder that
+CUDA_MPS_PIPE_DIRECTORY names, and works without one if none answers. So the workers have that variable from the start.
+In the folder each daemon has one of its own, by Ray's id of the GPU, with the GPU's UUID in a file: a trial's process
+takes both (`trainables.machine.devices`), since a daemon that knows a single GPU counts it as number 0. The trial that
+is measured before the daemons run has the device for itself. They need no privileges in the default compute mode. On a
+joined cluster they would have to outlive our tasks on each node, so MPS is only used where it runs already. Source:
+docs.nvidia.com/deploy/mps and the manual page of nvidia-cuda-mps-control.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import shutil
 import signal
@@ -23,19 +27,22 @@ from typing import NamedTuple, Self
 from cluster.capacity import ClusterError, Node
 
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
+VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
+UUID_FILE = "uuid"  # in a daemon's folder: the UUID of its GPU
 DEFAULT_PIPES = "/tmp/nvidia-mps"
 CONTROL = "nvidia-cuda-mps-control"
-PASSED_ON = ("PATH", "HOME", "LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER")  # to the daemon; no token, no key
+QUERY = "index,uuid,name,compute_mode"  # of nvidia-smi
+PASSED_ON = ("PATH", "HOME", "LD_LIBRARY_PATH")  # to the daemons; no token, no key
 SECONDS = 30.0  # for one call of the control program
 PROBE_SECONDS = 60.0  # a first worker on a node starts within this
 
 
-class MpsDaemon:
-    """The MPS daemon that a local Ray may start for itself; a context that ends it, if it was started.
+class MpsDaemons:
+    """The MPS daemons that a local Ray may start for itself; a context that ends those that were started.
 
     Args:
         folder: the temporary folder of the local Ray.
-        wanted: if false, it is not started, and one that runs here already is not used.
+        wanted: if false, none is started, and one that runs here already is not used.
     """
 
     def __init__(self, folder: str, *, wanted: bool = True) -> None:
@@ -51,7 +58,7 @@ class MpsDaemon:
         return {} if self._running else {PIPES: str(self._pipes), LOGS: str(self._logs)}
 
     def share(self) -> str:
-        """Starts the daemon if that is permitted.
+        """Starts a daemon for each GPU if that is permitted.
 
         Returns:
             How processes share a GPU from now on, as a clause for the run's header.
@@ -69,7 +76,7 @@ class MpsDaemon:
         return f"in time slices, without MPS: {why}"
 
     def _start(self) -> str | None:
-        """Returns why it could not be started, or None if it runs."""
+        """Returns why they could not be started, or None if they run."""
         program = shutil.which(CONTROL)
         if not self._wanted:
             return "cluster.mps is false"
@@ -77,29 +84,45 @@ class MpsDaemon:
             return f"another user's runs here ({self._others})"
         if program is None:
             return f"{CONTROL} is not on PATH"
-        for folder in (self._pipes, self._logs):
+        try:
+            uuids = _uuids()
+        except ClusterError as error:
+            return str(error)
+        for gpu, uuid in uuids.items():
+            if (why := self._start_one(program, gpu, uuid)) is not None:
+                self._end()
+                return why
+        return None
+
+    def _start_one(self, program: str, gpu: str, uuid: str) -> str | None:
+        """Starts the daemon of one GPU; returns why it could not be started, or None if it runs."""
+        pipes, logs = self._pipes / gpu, self._logs / gpu
+        for folder in (pipes.parent, logs.parent, pipes, logs):
             folder.mkdir(mode=0o700, exist_ok=True)
-        start_log = self._logs / "start.log"  # not a pipe: the daemon may keep it open
+        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        start_log = logs / "start.log"  # not a pipe: the daemon may keep it open
         with start_log.open("wb") as log, contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 [program, "-d"],
-                env=self._environment(),
+                env=kept | {PIPES: str(pipes), LOGS: str(logs), VISIBLE: uuid},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 timeout=SECONDS,
                 check=False,
             )
-        if _answers(str(self._pipes)):
-            return None
-        return f"{CONTROL} -d failed: {start_log.read_text(errors='replace').strip() or 'it does not answer'}"
+        if not _answers(str(pipes)):
+            return f"{CONTROL} -d failed: {start_log.read_text(errors='replace').strip() or 'it does not answer'}"
+        (pipes / UUID_FILE).write_text(uuid)
+        return None
 
-    def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        if visible.startswith("GPU-"):  # numbers would be counted anew below the server, which sees all devices
-            kept["CUDA_VISIBLE_DEVICES"] = visible
-        return kept | self.settings
+    def _end(self) -> None:
+        """Ends the daemons that were started."""
+        for pipes in self._pipes.glob("*/"):
+            if not (pipes / "control").exists() or _send_command(str(pipes), "quit -t 5") is not None:
+                continue
+            with contextlib.suppress(OSError, ValueError):  # no such file, or no such process any more
+                os.kill(int((pipes / f"{CONTROL}.pid").read_text()), signal.SIGTERM)
 
     def __enter__(self) -> Self:
         return self
@@ -107,11 +130,7 @@ class MpsDaemon:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pid = self._pipes / f"{CONTROL}.pid"
-        if not (self._pipes / "control").exists() or _send_command(str(self._pipes), "quit -t 5") is not None:
-            return
-        with contextlib.suppress(OSError, ValueError):  # no such file, or no such process any more
-            os.kill(int(pid.read_text()), signal.SIGTERM)
+        self._end()
 
 
 class NodeMps(NamedTuple):
@@ -197,16 +216,56 @@ def _send_command(pipes: str, command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _exclusive() -> bool:
-    """True if nvidia-smi reports that a GPU of this machine accepts one process only."""
+class _Gpu(NamedTuple):
+    """A GPU of this machine as nvidia-smi lists it, in the order of the PCI bus: what `QUERY` asks for."""
+
+    number: str
+    uuid: str
+    name: str
+    compute_mode: str
+
+
+def _gpus() -> list[_Gpu]:
+    """The GPUs of this machine; empty where nvidia-smi reports none."""
     try:
         done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader"],
+            ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader"],
             capture_output=True,
             text=True,
             timeout=SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return "Exclusive" in done.stdout
+        return []
+    rows = csv.reader(done.stdout.splitlines(), skipinitialspace=True)
+    return [_Gpu(*row) for row in rows if len(row) == len(_Gpu._fields)]
+
+
+def _uuids() -> dict[str, str]:
+    """The UUIDs of the GPUs that this process may use, by Ray's ids: the names in CUDA_VISIBLE_DEVICES, else numbers.
+
+    Raises:
+        ClusterError: a UUID is not known; the message is a clause.
+    """
+    gpus, visible = _gpus(), os.environ.get(VISIBLE)
+    if visible is None:
+        if not gpus:
+            raise ClusterError("nvidia-smi lists no GPU")
+        return {gpu.number: gpu.uuid for gpu in gpus}
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    by_number = {gpu.number: gpu.uuid for gpu in gpus}
+    uuids = {name: name if name.startswith(("GPU-", "MIG-")) else by_number.get(name, "") for name in names}
+    if unknown := [name for name, uuid in uuids.items() if not uuid]:
+        raise ClusterError(f"nvidia-smi lists no GPU {unknown[0]}, which {VISIBLE} names")
+    numbered = any(name in by_number for name in names)
+    if numbered and len({gpu.name for gpu in gpus}) > 1 and os.environ.get(ORDER) != "PCI_BUS_ID":
+        raise ClusterError(
+            f"the GPUs differ, so their numbers in {VISIBLE} may be CUDA's or nvidia-smi's: name them by UUID there, "
+            f"or set {ORDER}=PCI_BUS_ID"
+        )
+    return uuids
+
+
+def _exclusive() -> bool:
+    """True if nvidia-smi reports that a GPU of this machine accepts one process only."""
+    return any("Exclusive" in gpu.compute_mode for gpu in _gpus())

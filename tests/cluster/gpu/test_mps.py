@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from cluster.capacity import ClusterError, Node
-from cluster.gpu.mps import CONTROL, LOGS, PIPES, MpsDaemon, probe_mps, share_gpus
+from cluster.gpu.mps import CONTROL, LOGS, PIPES, UUID_FILE, VISIBLE, MpsDaemons, probe_mps, share_gpus
 
 # With -d a daemon starts; without, a line of standard input is a command to the daemon behind the pipe directory.
 PROGRAM = f"""#!{sys.executable}
@@ -35,16 +36,24 @@ elif command.startswith("quit"):
     (pipes / "control").unlink()
 """
 Tool = Callable[[str, str], Path]
+TWO = ["0, GPU-1a2b, NVIDIA H200, Default", "1, GPU-3c4d, NVIDIA H200, Default"]
+SHARED = ["-d", "get_server_list"]  # what a daemon is told when it is started
+
+
+def listing(*gpus: str) -> str:
+    """The program nvidia-smi of a machine with these GPUs."""
+    return "\n".join(["#!/bin/sh", *(f"echo '{gpu}'" for gpu in gpus)]) + "\n"
 
 
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
-    """Puts an executable on the path, alone; no daemon runs."""
+    """Puts an executable on the path, beside the nvidia-smi of a machine with two GPUs; no daemon runs."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setattr("cluster.gpu.mps.DEFAULT_PIPES", str(tmp_path / "nvidia-mps"))
-    monkeypatch.delenv(PIPES, raising=False)
+    for variable in (PIPES, VISIBLE, "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(variable, raising=False)
 
     def put(name: str, text: str) -> Path:
         path = folder / name
@@ -52,6 +61,7 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
         path.chmod(0o755)
         return path
 
+    put("nvidia-smi", listing(*TWO))
     return put
 
 
@@ -73,16 +83,28 @@ def commands(program: Path) -> list[str]:
 
 
 @pytest.mark.system
-def test_a_daemon_is_started_in_the_folder_of_the_run_and_ended_with_it(tool: Tool, folder: Path) -> None:
+def test_a_daemon_per_gpu_is_started_in_the_folder_of_the_run_and_ended_with_it(tool: Tool, folder: Path) -> None:
     program = tool(CONTROL, PROGRAM)
-    with MpsDaemon(str(folder)) as daemon:
-        assert daemon.settings == {PIPES: f"{folder}/mps", LOGS: f"{folder}/mps-logs"}
+    with MpsDaemons(str(folder)) as daemons:
+        assert daemons.settings == {PIPES: f"{folder}/mps", LOGS: f"{folder}/mps-logs"}
         assert commands(program) == []  # the trial that is measured has the device for itself
-        assert daemon.share() == "under MPS, started for this run"
-        assert (folder / "mps/control").exists()
-    assert commands(program) == ["-d", "get_server_list", "quit -t 5"]
-    assert {environment[PIPES] for _, environment in told(program)} == {f"{folder}/mps"}
-    assert not (folder / "mps/control").exists()
+        assert daemons.share() == "under MPS, started for this run"
+        for gpu, uuid in (("0", "GPU-1a2b"), ("1", "GPU-3c4d")):
+            assert (folder / "mps" / gpu / "control").exists()
+            assert (folder / "mps" / gpu / UUID_FILE).read_text() == uuid  # the workers read it
+    assert commands(program) == [*SHARED, *SHARED, "quit -t 5", "quit -t 5"]
+    served = {(environment[PIPES], environment[VISIBLE]) for command, environment in told(program) if command == "-d"}
+    assert served == {(f"{folder}/mps/0", "GPU-1a2b"), (f"{folder}/mps/1", "GPU-3c4d")}
+    assert not list(folder.glob("mps/*/control"))
+
+
+@pytest.mark.system
+def test_where_one_gpu_gets_no_daemon_none_is_left(tool: Tool, folder: Path) -> None:
+    program = tool(CONTROL, PROGRAM.replace('name("forbidden").exists()', 'name("x").exists() or pipes.name == "1"'))
+    with MpsDaemons(str(folder)) as daemons:
+        assert daemons.share().startswith("in time slices, without MPS: nvidia-cuda-mps-control -d failed: ")
+        assert not list(folder.glob("mps/*/control"))
+    assert commands(program) == ["-d", "get_server_list", "-d", "quit -t 5"]
 
 
 @pytest.mark.system
@@ -90,8 +112,8 @@ def test_a_daemon_is_ended_after_an_error_as_well(tool: Tool, folder: Path) -> N
     program = tool(CONTROL, PROGRAM)
 
     def stopped_run() -> None:
-        with MpsDaemon(str(folder)) as daemon:
-            daemon.share()
+        with MpsDaemons(str(folder)) as daemons:
+            daemons.share()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -102,7 +124,7 @@ def test_a_daemon_is_ended_after_an_error_as_well(tool: Tool, folder: Path) -> N
 @pytest.mark.unit
 def test_a_daemon_that_was_not_needed_is_neither_started_nor_ended(tool: Tool, folder: Path) -> None:
     program = tool(CONTROL, PROGRAM)
-    with MpsDaemon(str(folder)):
+    with MpsDaemons(str(folder)):
         pass
     assert commands(program) == []
 
@@ -111,25 +133,56 @@ def test_a_daemon_that_was_not_needed_is_neither_started_nor_ended(tool: Tool, f
 def test_a_daemon_that_does_not_end_when_told_is_ended_by_its_process_id(tool: Tool, folder: Path) -> None:
     tool(CONTROL, PROGRAM.replace('(pipes / "control").unlink()', "sys.exit(1)"))
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    with MpsDaemon(str(folder)) as daemon:
-        daemon.share()
-        (folder / f"mps/{CONTROL}.pid").write_text(f"{sleeper.pid}\n")
+    with MpsDaemons(str(folder)) as daemons:
+        daemons.share()
+        (folder / f"mps/0/{CONTROL}.pid").write_text(f"{sleeper.pid}\n")
     assert sleeper.wait(timeout=30) != 0
 
 
 @pytest.mark.system
-def test_the_daemon_gets_no_token_and_no_numbers_of_devices(
-    tool: Tool, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("visible", "served"),
+    [
+        ("1", {"1": "GPU-3c4d"}),
+        ("GPU-3c4d,GPU-1a2b", {"GPU-3c4d": "GPU-3c4d", "GPU-1a2b": "GPU-1a2b"}),
+        ("MIG-5e6f", {"MIG-5e6f": "MIG-5e6f"}),
+    ],
+)
+def test_a_daemon_gets_no_token_and_the_uuid_of_its_gpu_by_whatever_name_ray_has_it(
+    tool: Tool, folder: Path, monkeypatch: pytest.MonkeyPatch, visible: str, served: dict[str, str]
 ) -> None:
     program = tool(CONTROL, PROGRAM)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
-    for visible, passed in (("2,3", None), ("GPU-1a2b,GPU-3c4d", "GPU-1a2b,GPU-3c4d")):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        with MpsDaemon(str(folder)) as daemon:
-            daemon.share()
-        environment = [variables for command, variables in told(program) if command == "-d"][-1]
-        assert "RAY_AUTH_TOKEN" not in environment
-        assert environment.get("CUDA_VISIBLE_DEVICES") == passed
+    monkeypatch.setenv(VISIBLE, visible)
+    with MpsDaemons(str(folder)) as daemons:
+        daemons.share()
+    started = [environment for command, environment in told(program) if command == "-d"]
+    assert {Path(environment[PIPES]).name: environment[VISIBLE] for environment in started} == served
+    assert not any("RAY_AUTH_TOKEN" in environment for environment in started)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("gpus", "visible", "why"),
+    [
+        ([], None, "nvidia-smi lists no GPU"),
+        (TWO, "2", "nvidia-smi lists no GPU 2, which CUDA_VISIBLE_DEVICES names"),
+        ([TWO[0], TWO[1].replace("H200", "T4")], "1", r"the GPUs differ, .* set CUDA_DEVICE_ORDER=PCI_BUS_ID"),
+    ],
+)
+def test_without_a_sure_uuid_the_header_says_why_there_is_none(
+    tool: Tool, folder: Path, monkeypatch: pytest.MonkeyPatch, gpus: list[str], visible: str | None, why: str
+) -> None:
+    program = tool(CONTROL, PROGRAM)
+    tool("nvidia-smi", listing(*gpus))
+    if visible is not None:
+        monkeypatch.setenv(VISIBLE, visible)
+    with MpsDaemons(str(folder)) as daemons:
+        assert re.fullmatch(f"in time slices, without MPS: {why}", daemons.share())
+        if "differ" in why:
+            monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+            assert daemons.share() == "under MPS, started for this run"
+    assert ("-d" in commands(program)) == ("differ" in why)
 
 
 @pytest.mark.system
@@ -142,9 +195,9 @@ def test_a_daemon_that_runs_already_is_used_and_left_running(
     (pipes / "control").touch()
     if variable:
         monkeypatch.setenv(PIPES, str(pipes))
-    with MpsDaemon(str(folder)) as daemon:
-        assert daemon.settings == {}  # the workers find it as they would without us
-        assert daemon.share() == f"under the MPS that runs here already ({pipes})"
+    with MpsDaemons(str(folder)) as daemons:
+        assert daemons.settings == {}  # the workers find it as they would without us
+        assert daemons.share() == f"under the MPS that runs here already ({pipes})"
     assert set(commands(program)) == {"get_server_list"}
     assert (pipes / "control").exists()
 
@@ -154,18 +207,18 @@ def test_a_socket_that_a_dead_daemon_left_is_no_daemon(tool: Tool, folder: Path,
     tool(CONTROL, PROGRAM.replace('elif not (pipes / "control").exists()', 'elif pipes.name == "nvidia-mps"'))
     (tmp_path / "nvidia-mps").mkdir()
     (tmp_path / "nvidia-mps/control").touch()
-    with MpsDaemon(str(folder)) as daemon:
-        assert daemon.share() == "under MPS, started for this run"
+    with MpsDaemons(str(folder)) as daemons:
+        assert daemons.share() == "under MPS, started for this run"
 
 
 @pytest.mark.system
 def test_where_it_cannot_run_the_header_says_why(tool: Tool, folder: Path) -> None:
-    with MpsDaemon(str(folder)) as daemon:
-        assert daemon.share() == f"in time slices, without MPS: {CONTROL} is not on PATH"
+    with MpsDaemons(str(folder)) as daemons:
+        assert daemons.share() == f"in time slices, without MPS: {CONTROL} is not on PATH"
     program = tool(CONTROL, PROGRAM)
     program.with_name("forbidden").touch()
-    with MpsDaemon(str(folder)) as daemon:
-        assert daemon.share().endswith("-d failed: An instance of this daemon is already running")
+    with MpsDaemons(str(folder)) as daemons:
+        assert daemons.share().endswith("-d failed: An instance of this daemon is already running")
     assert "quit -t 5" not in commands(program)
 
 
@@ -174,9 +227,9 @@ def test_a_user_who_wants_none_gets_none_not_even_one_that_runs(tool: Tool, fold
     program = tool(CONTROL, PROGRAM)
     (tmp_path / "nvidia-mps").mkdir()
     (tmp_path / "nvidia-mps/control").touch()
-    with MpsDaemon(str(folder), wanted=False) as daemon:
-        assert daemon.settings[PIPES] == f"{folder}/mps"  # where no daemon answers
-        assert daemon.share() == "in time slices, without MPS: cluster.mps is false"
+    with MpsDaemons(str(folder), wanted=False) as daemons:
+        assert daemons.settings[PIPES] == f"{folder}/mps"  # where no daemon answers
+        assert daemons.share() == "in time slices, without MPS: cluster.mps is false"
     assert commands(program) == []
 
 
@@ -188,9 +241,9 @@ def test_the_daemon_of_another_user_is_not_used(tool: Tool, folder: Path, tmp_pa
     pipes.mkdir()
     (pipes / "control").touch()
     os.chown(pipes / "control", 12345, 12345)
-    with MpsDaemon(str(folder)) as daemon:
-        assert daemon.settings[PIPES] == f"{folder}/mps"
-        assert daemon.share() == f"in time slices, without MPS: another user's runs here ({pipes})"
+    with MpsDaemons(str(folder)) as daemons:
+        assert daemons.settings[PIPES] == f"{folder}/mps"
+        assert daemons.share() == f"in time slices, without MPS: another user's runs here ({pipes})"
 
 
 @pytest.mark.system
@@ -213,18 +266,18 @@ def test_a_folder_of_another_user_that_leads_to_a_daemon_of_the_systems_is_not_u
             (pipes / "control").touch()
     if foreign != "a link to the socket":
         os.lchown(pipes, 12345, 12345)
-    with MpsDaemon(str(folder)) as daemon:
-        assert daemon.share() == f"in time slices, without MPS: another user's runs here ({pipes})"
+    with MpsDaemons(str(folder)) as daemons:
+        assert daemons.share() == f"in time slices, without MPS: another user's runs here ({pipes})"
 
 
 @pytest.mark.system
 def test_gpus_that_take_one_process_each_are_not_shared_without_it(tool: Tool, folder: Path) -> None:
-    tool("nvidia-smi", "#!/bin/sh\necho Exclusive_Process\n")
-    with MpsDaemon(str(folder)) as daemon:
+    tool("nvidia-smi", listing(*(gpu.replace("Default", "Exclusive_Process") for gpu in TWO)))
+    with MpsDaemons(str(folder)) as daemons:
         with pytest.raises(ClusterError, match=r"cluster.gpus_per_trial: several trials per GPU, .* Set it to 1"):
-            daemon.share()
+            daemons.share()
         tool(CONTROL, PROGRAM)
-        assert daemon.share() == "under MPS, started for this run"
+        assert daemons.share() == "under MPS, started for this run"
 
 
 @pytest.mark.ray
@@ -256,7 +309,7 @@ from cluster.gpu.packing import Packing
 from cluster.session import connect
 
 def seen():
-    return {"pipes": os.environ[PIPES], "daemon": pathlib.Path(os.environ[PIPES], "control").exists()}
+    return {"pipes": os.environ[PIPES], "daemon": pathlib.Path(os.environ[PIPES], "1", "control").exists()}
 
 with connect(ClusterSpec(), run_folder=pathlib.Path(sys.argv[1])) as session:
     before = ray.get(ray.remote(max_calls=1)(seen).remote())
@@ -282,6 +335,6 @@ def test_the_workers_of_a_local_ray_find_the_daemon_once_it_is_started(tool: Too
     assert before == {"pipes": after["pipes"], "daemon": False}
     assert after["daemon"]
     assert described == "2 trials per GPU (as declared) under MPS, started for this run"
-    assert commands(program) == ["-d", "get_server_list", "quit -t 5"]
+    assert commands(program) == [*SHARED, *SHARED, "quit -t 5", "quit -t 5"]
     assert not left
     assert not Path(after["pipes"]).parent.exists()
