@@ -20,7 +20,10 @@ NO_METRICS = {
 
 
 def compile_cache_settings(folder: str) -> dict[str, str]:
-    """Returns the variable that puts torch's folder of compiled code below `folder`; TMPDIR alone is read too early."""
+    """Returns the variable that puts torch's compiled code below `folder`; TMPDIR alone is read too early.
+
+    torch runs what lies there: `folder` must be closed to other accounts.
+    """
     return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/torchinductor"}
 
 

@@ -150,6 +150,7 @@ def connect(
     run_folder: Path,
     modules: Sequence[str] = (),
     imports: Imports | None = None,
+    compiled: Path | None = None,
     reads: Sequence[str] = (),
     prepare: Callable[[], None] = do_nothing,
 ) -> Iterator[Session]:
@@ -162,6 +163,7 @@ def connect(
         run_folder: must be reachable from every node (unless the storage is a bucket); it is created.
         modules: top-level names of the user's own modules that workers import, shipped to a cluster that is joined.
         imports: modules that workers of a local Ray have from the start.
+        compiled: a folder for a local Ray's compiled code that stays, closed to other accounts; None: it goes with Ray.
         reads: local files and folders that trials read.
         prepare: called once, before a local Ray starts, or while the nodes of a cluster are examined.
 

@@ -44,6 +44,7 @@ from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
 from tuning.spec.validation.cautions import cautions
 from tuning.store.study_store import StudyStore
+from tuning.study.compiled_code import compiled_code_folder
 from tuning.study.data_check import CheckedData, check_data
 from tuning.study.packing import pack_session
 from tuning.study.resume import Search, StudyPlan
@@ -247,6 +248,7 @@ def ready(claimed: Claimed) -> Iterator[tuple[Session, list[Study]]]:
         run_folder=spec.run_folder,
         modules=spec.own_modules,
         imports=slot_imports() if trains else None,  # torch and transformers; else who knows what a trial needs
+        compiled=compiled_code_folder(spec),
         reads=spec.local_inputs,
         prepare=prepare,
     )

@@ -190,3 +190,18 @@ def test_the_end_of_a_run_ends_what_the_run_has_started_and_nothing_that_merely_
     others = ["another account's"] if os.getuid() == 0 else []
     assert seen["still running"] == ["one's own pager", "a child of the driver", *others]
     assert seen["left behind"] is False
+
+
+COMPILED = """
+import ray
+
+os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)
+
+with connect(spec, run_folder=folder, compiled=Path(sys.argv[3])):
+    print(ray.get(ray.remote(lambda: os.environ["TORCHINDUCTOR_CACHE_DIR"]).remote()))
+"""
+
+
+def test_compiled_code_stays_where_it_is_told_to(tmp_path: Path) -> None:
+    printed = drive(COMPILED, "", tmp_path / "run", tmp_path / "kept")
+    assert printed.split()[-1] == f"{tmp_path}/kept/torchinductor"

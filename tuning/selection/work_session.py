@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tuning.spec.models import ExperimentSpec
+from tuning.study.compiled_code import compiled_code_folder
 from tuning.study.worker_imports import slot_imports
 from tuning.supervision.stop_signals import stoppable
 from tuning.tune_compat.settings import tune_settings
@@ -32,6 +33,7 @@ def ray_session(spec: ExperimentSpec) -> Iterator[Session]:
             run_folder=spec.run_folder,
             modules=spec.own_modules,
             imports=slot_imports(),
+            compiled=compiled_code_folder(spec),
             reads=spec.local_inputs,
         ) as session,
         stoppable(),  # and again: Ray has put its own handler in place

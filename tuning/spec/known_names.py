@@ -58,8 +58,10 @@ KEYS = {
     **dict.fromkeys(("save_total_limit", "load_best_model_at_end"), "checkpoint.keep_best"),
     **dict.fromkeys(("run_name", "experiment", "experiment_name", "study_name"), "name"),
     "data_seed": "data_order_seed",
+    "full_determinism": "deterministic",
     "gradient_checkpointing": "fixed.model.gradient_checkpointing",
     "report_to": "wandb.mode",
+    "tf32": "precision",
     "torch_compile": "compile",
     "train_sampling_strategy": "group_by_length",
 }

@@ -214,6 +214,11 @@ KINDS: dict[str, tuple[str, str, str]] = {
         "space.data.max_length",
         "pbt: data.max_length cannot change in the middle of a trial",
     ),
+    "searched dropout of a compiled model": (
+        "compile=true space.model.hidden_dropout_prob={uniform: [0, 0.1]}",
+        "space.model.hidden_dropout_prob",
+        "would be compiled anew for each of its values; fix it, or set compile: false",
+    ),
     "unequal schedules under ASHA": (
         "strategies.1.space={num_train_epochs: {int: [1, 4]}}",
         "strategies.1.space.num_train_epochs",

@@ -15,7 +15,7 @@ from trainables.models.files import longest_input
 from trainables.spec import LARGEST_SEED
 from trainables.tasks import find_task, find_tasks
 from trainables.tasks.row_cache import rows_cached
-from trainables.tunables import ADAM_ONLY
+from trainables.tunables import ADAM_ONLY, Dropout, find_tunable
 from tuning.space import NamedSpace
 from tuning.spec.mistakes import Mistake, join_path
 from tuning.spec.models import ExperimentSpec, folder_name
@@ -145,6 +145,22 @@ def _unread(draft: Draft) -> Iterator[Mistake]:
             yield Mistake(typed.pop(name), rule, next_step="remove it")
 
 
+def _compiled(draft: Draft) -> Iterator[Mistake]:
+    """Finds dropouts that are searched where the model is compiled: compiled code holds one value."""
+    spec = draft.spec
+    if not spec.compile or spec.trainable != "finetune":
+        return
+    paths = {
+        join_path(path if strategy.space is not None else "", "space", name)
+        for path, strategy in draft.strategies()
+        for name in spec.space_of(strategy).names
+        if isinstance(find_tunable(name), Dropout)
+    }
+    for path in sorted(paths):
+        rule = "is searched, and with compile: true the model would be compiled anew for each of its values"
+        yield Mistake(path, rule, next_step="fix it, or set compile: false")
+
+
 def _strategy_names(draft: Draft) -> Iterator[Mistake]:
     seen: dict[str, str] = {}
     for path, strategy in draft.strategies():
@@ -247,6 +263,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_two_lengths, "data fixed trainable"),
         (space_checks.check_space, "space trainable"),
         (_unread, "task trainable space fixed strategies"),
+        (_compiled, "compile trainable space strategies"),
         (space_checks.check_fixed, "fixed space trainable"),
         (_strategy_names, "strategies"),
         (_baseline, "baseline strategies strategies.*"),
