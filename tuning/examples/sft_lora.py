@@ -2,7 +2,8 @@
 
 The loss counts the tokens of the assistant, and no others. TRL would tokenise in each constructor, which is called for
 each trial and after each exploit of PBT: the messages are tokenised once per process here. A checkpoint holds the
-adapter alone, so the base must be the same each time, as one from a folder or the Hub is.
+adapter alone, so the base must be the same each time, as one from a folder or the Hub is. On a GPU that has bf16 the
+base, which is not trained, lies there in bf16; the adapter stays in fp32.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ def make_trainer(params: dict[str, Any]) -> SFTTrainer:
         task_type="CAUSAL_LM",
     )
     tokenizer, rows = prepared()
+    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return SFTTrainer(
-        model=base(len(tokenizer)),  # for real work: its name, such as "Qwen/Qwen3-0.6B"
-        args=SFTConfig(
-            eval_strategy="epoch", bf16=torch.cuda.is_available(), dataset_kwargs={"skip_prepare_dataset": True}, **own
-        ),
+        # For real work: AutoModelForCausalLM.from_pretrained(NAME, dtype=...), such as "Qwen/Qwen3-0.6B".
+        model=base(len(tokenizer)).to(torch.bfloat16 if bf16 else torch.float32),
+        args=SFTConfig(eval_strategy="epoch", bf16=bf16, dataset_kwargs={"skip_prepare_dataset": True}, **own),
         train_dataset=rows.select(range(256)),
         eval_dataset=rows.select(range(256, 320)),
         processing_class=tokenizer,
