@@ -23,7 +23,7 @@ def note(params: Params) -> None:
 
 
 def noted(log: Path) -> list[list[Any]]:
-    """What was noted in the file, in order."""
+    """Returns all notes in the file, in order."""
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 

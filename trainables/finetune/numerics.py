@@ -1,4 +1,4 @@
-"""How a GPU computes a trial's numbers: in bf16 or TF32, by deterministic kernels, as the spec says.
+"""Precision and kernels of a trial on a GPU: bf16, TF32, deterministic kernels, as the spec says.
 
 On a CPU nothing is set: trials compute in fp32 unless the spec says bf16, and repeat bit for bit.
 """
