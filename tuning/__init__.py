@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuning.comparison import Comparison, compare
-    from tuning.experiment import extend_experiment, run_experiment
+    from tuning.experiment import run_experiment
+    from tuning.extension import extend_experiment
     from tuning.spec.loading import load_spec
     from tuning.spec.mistakes import SpecError
     from tuning.spec.models import ExperimentSpec
@@ -36,7 +37,7 @@ _HOMES = {
     "ExperimentSpec": "tuning.spec.models",
     "SpecError": "tuning.spec.mistakes",
     "compare": "tuning.comparison",
-    "extend_experiment": "tuning.experiment",
+    "extend_experiment": "tuning.extension",
     "hyperparameter_search": "tuning.user_trainer.search",
     "install": "tuning.user_trainer.install",
     "load_spec": "tuning.spec.loading",

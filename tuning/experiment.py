@@ -1,7 +1,7 @@
 """Runs an experiment: claim, search, select, test. The only module that knows the order of these stages.
 
-In: a spec, or an experiment that has run and what is added to it. Out: its outcome; each stage leaves what it found in
-the study store and in the run folder, and the next one starts from there:
+In: a spec. Out: the experiment's outcome; each stage leaves what it found in the study store and in the run folder, and
+the next one starts from there:
 
     claim    the run folder is this process's alone, and holds the resolved spec
     search   every study that has not finished, one after the other, under Ray Tune
@@ -15,21 +15,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.session import connect
-from cluster.spec import ClusterSpec
 from trainables.lookup import trainable_kind
-from tuning.argument_checks import check_experiment, override_texts
 from tuning.checkpoints.storage_needs import require_storage
-from tuning.extension import extended_spec, with_another_seed
+from tuning.claim import Claimed, claim
+from tuning.extended_spec import with_another_seed
 from tuning.outcome import ExperimentOutcome
 from tuning.report.data_summary import data_lines
-from tuning.run_folder.folder import claim_run_folder, release_if_unused, with_extensions
 from tuning.run_folder.provenance import provenance_of, refuse_other_provenance
-from tuning.run_folder.run_storage import RunStorage, locked_run_storage
+from tuning.run_folder.run_storage import locked_run_storage
 from tuning.selection.evaluations import (
     evaluation_ids,
     lacks_test_rows,
@@ -38,16 +35,14 @@ from tuning.selection.evaluations import (
     record_test_rows,
     refuse_other_test_rows,
 )
-from tuning.selection.read_plan import read_plan
 from tuning.spec.loading import load_spec
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
 from tuning.spec.validation.cautions import cautions
-from tuning.store.study_store import StudyStore
 from tuning.study.compiled_code import compiled_code_folder
 from tuning.study.data_check import CheckedData, check_data
 from tuning.study.packing import pack_session
-from tuning.study.resume import Search, StudyPlan
+from tuning.study.resume import Search
 from tuning.study.study import Study, run_order
 from tuning.study.worker_imports import slot_imports
 from tuning.supervision.stop_signals import stoppable
@@ -56,8 +51,6 @@ from tuning.tune_compat.settings import tune_settings
 
 if TYPE_CHECKING:
     from cluster.session import Session
-
-RUNS = ClusterSpec().storage  # where the run folders are, as for the command line
 
 
 def run_experiment(
@@ -122,107 +115,6 @@ def run_experiment(
         f"undecided with {len(claimed.spec.seeds)} seeds; adds seed {more.seeds[-1]} for verdict {more.verdict_number}"
     )
     return run_experiment(more, progress=progress, resume=True, force=force, trust_fetched=trust_fetched)
-
-
-def extend_experiment(
-    experiment: str | Path,
-    overrides: str | Sequence[str] | Mapping[str, Any],
-    *,
-    storage: str | Path = RUNS,
-    progress: bool = True,
-    force: bool = False,
-    take_over: bool = False,
-    trust_fetched: bool = False,
-) -> ExperimentOutcome:
-    """Add seeds or strategies to an experiment that has run, and run what is new; what is there stays as it is.
-
-    A verdict that was seen before counts: see `tuning.comparison.verdict_levels`. What was cut off, `run_experiment`
-    continues with `resume=True`.
-
-    Args:
-        experiment: its name, its spec file, or the path or the URI of its run folder.
-        overrides: what is added: `{"seeds": [0, 1, 2, 3, 4], "strategies.3": {"kind": "random", "trials": 8}}`, or
-            texts such as `"seeds=[0,1,2,3,4]"`.
-        storage: where the run folders are, for a name.
-        progress, force, take_over, trust_fetched: see `run_experiment`.
-
-    Returns:
-        All that is recorded of it, as `run_experiment` does.
-
-    Raises:
-        UnknownExperiment: there is no such experiment.
-        InputError: nothing is added, a seed or a strategy of before is left out, or something else would change.
-        SpecError, RunFolderError, ClusterError, StoreError, RepeatedFailure, Interrupted: see `run_experiment`.
-    """
-    texts = override_texts(overrides)
-    spec = extended_spec(check_experiment(experiment), storage, texts, force=force, trust_fetched=trust_fetched)
-    return run_experiment(
-        spec, progress=progress, resume=True, force=force, take_over=take_over, trust_fetched=trust_fetched
-    )
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """An experiment that no other process can run now.
-
-    Args:
-        spec: as it stands in the run folder, extensions included.
-        storage: where the run lies.
-        store: where it is recorded.
-        tracking: W&B, if it is used.
-        progress: True: tell on standard output what happens.
-        resume, force: see `run_experiment`.
-    """
-
-    spec: ExperimentSpec
-    storage: RunStorage
-    store: StudyStore
-    tracking: Tracking
-    progress: bool
-    resume: bool
-    force: bool
-
-    def say(self, line: str) -> None:
-        """Print a line that begins with the experiment's name."""
-        self.print(f"{self.spec.name}: {line}")
-
-    def print(self, *lines: str) -> None:
-        """Print lines; if nobody reads them any more the run goes on: its results are in the store."""
-        with contextlib.suppress(OSError):
-            for line in lines if self.progress else ():
-                print(line, flush=True)
-
-    def plan(self) -> tuple[StudyPlan, ...]:
-        """Decide, from what is recorded and saved now, what is kept and what is owed; see `read_plan`."""
-        return read_plan(self.spec, self.storage, self.store)
-
-
-@contextlib.contextmanager
-def claim(
-    spec: ExperimentSpec,
-    storage: RunStorage,
-    tracking: Tracking,
-    progress: bool,
-    *,
-    resume: bool,
-    force: bool,
-    trust_fetched: bool,
-    fresh: bool,
-) -> Iterator[Claimed]:
-    """Make the run folder, or check that the one to be resumed is this spec's.
-
-    A new run that is refused before it has recorded anything leaves no spec in the way of the next one.
-
-    Raises:
-        RunFolderError, StoreError: see `run_experiment`.
-    """
-    claimed = Claimed(spec, storage, StudyStore(spec.store_url), tracking, progress, resume, force)
-    claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched, fresh=fresh, say=claimed.say)
-    if resume:
-        claimed = replace(claimed, spec=with_extensions(spec))
-    claimed.say(f"recorded in {spec.run_folder}; {spec.cluster.way_in}")
-    with contextlib.nullcontext() if resume else release_if_unused(spec):
-        yield claimed
 
 
 @contextlib.contextmanager

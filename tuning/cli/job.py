@@ -90,7 +90,7 @@ def _extended(requested: ExperimentSpec, *, resume: bool, force: bool) -> Experi
         UnknownExperiment, RunFolderError, SpecError, StoreError: see `load_recorded_spec`.
         InputError: it adds nothing, or changes something else.
     """
-    from tuning.extension import extend_spec, has_test_score, is_part
+    from tuning.extended_spec import extend_spec, has_test_score, is_part
     from tuning.run_folder.experiments import find_store
     from tuning.run_folder.folder import with_extensions
     from tuning.run_folder.recorded_spec import load_recorded_spec

@@ -82,7 +82,7 @@ def extend_command(
     experiment: str, overrides: tuple[str, ...], force: bool, take_over: bool, trust_fetched: bool, storage: str
 ) -> int:
     """Add seeds or strategies to an experiment; what is there is not run again."""
-    from tuning.extension import extended_spec
+    from tuning.extended_spec import extended_spec
 
     spec = extended_spec(experiment, storage, overrides, force=force, trust_fetched=trust_fetched)
     return run_spec(spec, resume=True, force=force, take_over=take_over, trust_fetched=trust_fetched)

@@ -79,7 +79,7 @@ def extend(
         RunFolderError: another process runs it, or its run folder cannot be gone on with.
         ClusterError: the cluster cannot be reached or cannot hold a trial.
     """
-    from tuning.experiment import extend_experiment
+    from tuning.extension import extend_experiment
 
     return extend_experiment(
         experiment, overrides, storage=storage, force=force, take_over=take_over, progress=progress

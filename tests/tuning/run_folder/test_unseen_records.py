@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.recorded_runs import run_left
 from tuning.errors import RunFolderError
-from tuning.extension import extend_spec
+from tuning.extended_spec import extend_spec
 from tuning.outcome import TestScore
 from tuning.run_folder.folder import claim_run_folder
 from tuning.spec.loading import load_spec

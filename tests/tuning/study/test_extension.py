@@ -22,8 +22,9 @@ from tuning.cli import main
 from tuning.comparison import compare
 from tuning.comparison.version_caveats import version_caveats
 from tuning.errors import RunFolderError
-from tuning.experiment import extend_experiment, run_experiment
-from tuning.extension import extend_spec, has_test_score
+from tuning.experiment import run_experiment
+from tuning.extended_spec import extend_spec, has_test_score
+from tuning.extension import extend_experiment
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.run_folder.experiments import UnknownExperiment, load_experiment
