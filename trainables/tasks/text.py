@@ -4,48 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.spec import DataSpec
 from trainables.tasks import Task, TaskData, TaskError
+from trainables.tasks.collected_rows import CollectedRows
 from trainables.tasks.files import split_files
-from trainables.tasks.groups import shared_groups, with_groups
+from trainables.tasks.groups import with_groups
 from trainables.tasks.movie_reviews import may_ask_too_much
-from trainables.tasks.near_duplicates import near_duplicates
 from trainables.tasks.positive_class import positive_class
 from trainables.tasks.row_cache import read_once
-from trainables.tasks.sources import (
-    RawSplit,
-    Sources,
-    option_errors,
-    read_sources,
-    reads_local_files,
-    source_digest,
-    source_label,
-)
-from trainables.tasks.splits import (
-    Deduplicated,
-    LabelledRows,
-    cut_splits,
-    deduplicate,
-    draw_subsets,
-    split_errors,
-    unread_fractions,
-)
-from trainables.tasks.summary import DataSummary, SplitSummary
-from trainables.tasks.usable_rows import is_hidden, with_labels, with_texts
+from trainables.tasks.sources import RawSplit, option_errors, read_sources, reads_local_files, source_digest
+from trainables.tasks.splits import LabelledRows, cut_splits, deduplicate, draw_subsets, split_errors
+from trainables.tasks.usable_rows import with_labels, with_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d+)?\s*")
 SPLITS = ("train", "validation", "test")
 TEXT_COLUMNS = ("text", "text_pair")
 FILES = ("path", *SPLITS)  # options that name local files, unless the rows are from the Hub
@@ -63,18 +42,6 @@ class EncodedRows(NamedTuple):
     known: bool  # the source or the preset defines the class ids
     errors: list[TaskError]  # of single rows: a label is missing or of the wrong kind
     overall: list[TaskError]  # of all rows: labels do not vary, or do not occur in the training split
-
-
-class CollectedRows(NamedTuple):
-    """The published rows, checked and deduplicated, before splits are drawn."""
-
-    sources: Sources
-    errors: list[TaskError]
-    published: Deduplicated | None = None  # None: no row can be used
-    class_names: tuple[str, ...] = ()
-    positive: str | None = None  # class whose F1 is `f1`
-    empty: int = 0  # rows left out because their text is empty
-    sound: bool = False  # splits can be drawn
 
 
 @dataclass(frozen=True)
@@ -136,11 +103,8 @@ class TextTask(Task):
     def _gathered(self, options: DataSpec, limit: int | None = None) -> CollectedRows:
         """Reads the published rows, and collects all errors about them."""
         paths = {name: _absolute(path) for name in FILES if (path := getattr(options, name)) is not None}
-        place = {
-            **(paths if reads_local_files(options) else {}),
-            "split_seed": None,
-        }  # the rows are the same for every cut
-        found = read_once((self, options.model_copy(update=place), limit), lambda: self._read(options, limit))
+        same = {"split_seed": None, **(paths if reads_local_files(options) else {})}  # each cut is of the same rows
+        found = read_once((self, options.model_copy(update=same), limit), lambda: self._read(options, limit))
         if not found.sound or found.published is None:
             return found
         left_out = found.published.duplicates
@@ -198,34 +162,8 @@ class TextTask(Task):
         names = gathered.class_names
         whole = cut_splits(gathered.published.splits, options, names)
         splits = draw_subsets(whole, options, names)
-        origins = {name: split.origin for name, split in with_labels(gathered.sources.splits).items()}
-        if gathered.sources.files:  # by name: a node's cache serves copies of them in other places
-            origins = {name: Path(origin).name for name, origin in origins.items()}
         train, validation, test = (self._dataset(splits[name], names) for name in SPLITS)
-        summary = DataSummary(
-            source=source_label(options),
-            files=gathered.sources.files,
-            ignored=gathered.sources.ignored,
-            splits={
-                name: split_summary(splits[name], names).model_copy(
-                    update={
-                        "available": len(whole[name].texts),
-                        "cut": name not in origins,
-                        "origin": origins.get(name, ""),
-                    }
-                )
-                for name in SPLITS
-            },
-            duplicates=gathered.published.duplicates,
-            contradictions=gathered.published.contradictions,
-            empty=gathered.empty,
-            positive=gathered.positive,
-            near_duplicates=near_duplicates(splits),
-            group=options.group,
-            **shared_groups(splits),
-            unread_fractions=unread_fractions(gathered.published.splits, options),
-            **_without_labels(gathered.sources.splits),
-        )
+        summary = gathered.summary(options, whole, splits)
         digest = fingerprint(self.kind, names, splits)
         return TaskData(train, validation, test, len(names) or 1, names, digest, summary)
 
@@ -247,9 +185,7 @@ class TextTask(Task):
         chunks = []
         for rows in split.iter(batch_size=4096):
             texts = [rows[name] for name in names]
-            tokens = dict(
-                tokenizer(*texts, verbose=False)
-            )  # `trainables.data.warnings` warns of rows that are too long
+            tokens = dict(tokenizer(*texts, verbose=False))  # rows too long: `trainables.data.warnings` warns
             full = [len(ids) for ids in tokens["input_ids"]]
             if long := [i for i, length in enumerate(full) if length > max_length]:
                 of_long = [[column[i] for i in long] for column in texts]
@@ -274,26 +210,6 @@ def reading_limit(options: DataSpec) -> int | None:
     paths = [path for paths in split_files(options).values() for path in paths]
     size = sum(path.stat().st_size * (PACKED if path.suffix.lower() == ".gz" else 1) for path in paths)
     return None if size <= WHOLE_UP_TO else max(1 << 20, BEGINNING // len(paths))
-
-
-def _without_labels(published: Mapping[str, RawSplit]) -> dict[str, Any]:
-    """The fields of a `DataSummary` about published splits without labels, and where test rows come from instead."""
-    shown = with_labels(published)
-    hidden = {name: len(split.texts) for name, split in published.items() if name != "train" and is_hidden(name, split)}
-    instead = None
-    if "test" in hidden:
-        instead = "validation" if "test" in shown else "train"
-    return {"unlabelled": hidden, "instead": instead}
-
-
-def split_summary(rows: LabelledRows, class_names: tuple[str, ...]) -> SplitSummary:
-    """Counts the rows of a split, by class; for regression also the range of its labels."""
-    numeric = sum(all(NUMBER.fullmatch(cell) for cell in text) for text in rows.texts)
-    facts: dict[str, Any] = {"rows": len(rows.labels), "numeric_texts": numeric}
-    if not class_names:
-        return SplitSummary(**facts, value_range=(min(rows.labels), fmean(rows.labels), max(rows.labels)))
-    counts = Counter(rows.labels)
-    return SplitSummary(**facts, classes={name: counts[i] for i, name in enumerate(class_names)})
 
 
 def fingerprint(kind: str, class_names: tuple[str, ...], splits: Mapping[str, LabelledRows]) -> str:
