@@ -7,20 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.false_alarms import (
-    AS_LARGE,
-    EQUAL,
-    GROWING,
-    PLANTED,
-    REGIMES,
-    RESULTS,
-    Found,
-    Setting,
-    claims,
-    line_of,
-    simulated,
-    true_difference,
-)
+from benchmarks.false_alarm_regimes import AS_LARGE, EQUAL, GROWING, PLANTED, REGIMES, Setting
+from benchmarks.false_alarms import RESULTS, Found, claims, line_of, simulated, true_difference
 
 pytestmark = pytest.mark.unit
 
