@@ -1,6 +1,6 @@
 """Packages import only what the design allows them, read from the sources.
 
-`test_imports` checks in an interpreter what is loaded, `test_house` holds the rules inside the packages.
+`test_imports` checks in an interpreter what is loaded, `test_circles` and `test_house` hold the rules inside the packages.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from pathlib import Path
 
 import pytest
 
-import tuning
-from tests.support.sources import nodes_of
+from tests.support.sources import PACKAGES, ROOT, nodes_of
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(tuning.__file__).parents[1]
-PACKAGES = ("cluster", "trainables", "tuning")
 ARROWS = {("tuning", "cluster"), ("tuning", "trainables")}
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))

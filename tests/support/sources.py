@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import tuning
+
+ROOT = Path(tuning.__file__).parents[1]
+PACKAGES = ("cluster", "trainables", "tuning")
+
+
+def sources() -> Iterator[Path]:
+    """Every file of the product, but for the examples that users copy."""
+    for package in PACKAGES:
+        yield from sorted(path for path in (ROOT / package).rglob("*.py") if "examples" not in path.parts)
 
 
 @cache

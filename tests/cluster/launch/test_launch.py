@@ -1,4 +1,4 @@
-"""The files of cluster/launch: valid for Ray, Kubernetes and the shell, closed to strangers, free of secrets.
+"""The files of cluster/launch are valid for Ray, Kubernetes and the shell.
 
 Nothing is launched here; what has been launched by hand stands in cluster/launch/README.md.
 """
@@ -8,31 +8,30 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shlex
 import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-import cluster
+from tests.support.launch_files import (
+    CLOUDS,
+    FILES,
+    KUBERAY,
+    LAUNCH,
+    RAY_UP,
+    SCRIPTS,
+    documents,
+    groups,
+    name,
+    ray_cluster,
+    shell_of,
+)
 
-LAUNCH = Path(cluster.__file__).parent / "launch"
-FILES = sorted(path for path in LAUNCH.rglob("*") if path.suffix in (".yaml", ".sh"))
-RAY_UP = sorted(LAUNCH.glob("*.yaml"))
-CLOUDS = [LAUNCH / "aws.yaml", LAUNCH / "gcp.yaml"]
-KUBERAY = sorted((LAUNCH / "kuberay").glob("*.yaml"))
-SCRIPTS = sorted(LAUNCH.glob("*.sh"))
 KUBERNETES = "1.33"  # its API; the newest of a package that the tests' schemas are taken from is newer
-COMMANDS = ("setup_commands", "head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
-# KubeRay's operator asks the dashboard of a RayJob how the job is: a NetworkPolicy takes the place of loopback.
-DASHBOARD_OPEN_TO_THE_OPERATOR = "rayjob.yaml"
-
 # What ray.io/v1 knows, from KubeRay's CRD reference for 1.6 and 1.7; pod templates are checked by Kubernetes' own.
 CLUSTER_FIELDS = {
     "": {
@@ -108,37 +107,6 @@ JOB_FIELDS = {
     "suspend",
     "ttlSecondsAfterFinished",
 }
-
-
-def name(path: Path) -> str:
-    return path.name
-
-
-def documents(path: Path) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all(path.read_text()) if document]
-
-
-def ray_cluster(path: Path) -> dict[str, Any] | None:
-    """Returns the RayCluster's spec of a file, if it declares one."""
-    for document in documents(path):
-        if document["kind"] == "RayCluster":
-            return dict(document["spec"])
-        if document["kind"] == "RayJob":
-            return dict(document["spec"]["rayClusterSpec"])
-    return None
-
-
-def groups(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    return [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
-
-
-def shell_of(path: Path) -> str:
-    """Returns what a shell runs of a file: a script itself, or the commands of a `ray up` file as one script."""
-    if path.suffix == ".sh":
-        return path.read_text()
-    config = yaml.safe_load(path.read_text())
-    commands = itertools.chain.from_iterable(config.get(key, ()) for key in COMMANDS)
-    return "#!/usr/bin/env bash\nRAY_HEAD_IP=192.0.2.1\n" + "\n".join(f"( {command} )" for command in commands)
 
 
 def header(path: Path) -> list[str]:
@@ -252,100 +220,6 @@ def test_a_file_opens_with_what_it_needs_and_commands_that_a_shell_can_read(path
     assert commands
     checked = subprocess.run(["bash", "-n"], input="\n".join(commands), capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize("path", RAY_UP, ids=name)
-def test_ray_up_starts_nodes_with_the_token_of_a_mounted_file_and_in_no_other_way(path: Path) -> None:
-    config = yaml.safe_load(path.read_text())
-    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
-    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
-        *before, start = config[key]
-        assert before == ["ray stop"]
-        assert 'RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$HOME/.ray/auth_token"' in start
-        assert "tunefleet cluster start" in start
-        assert "ray start" not in start
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize("path", [path for path in KUBERAY if ray_cluster(path)], ids=name)
-def test_kuberay_gives_the_token_of_a_secret_and_an_operator_that_cannot_starts_nothing(path: Path) -> None:
-    spec = ray_cluster(path)
-    assert spec is not None
-    assert spec["authOptions"] == {"mode": "token", "secretName": "tunefleet-token"}
-    for group in groups(spec):
-        assert group["template"]["metadata"]["labels"] == {"app.kubernetes.io/part-of": "tunefleet"}
-        for container in group["template"]["spec"]["containers"]:
-            assert {"name": "RAY_AUTH_MODE", "value": "token"} in container["env"]
-
-
-@pytest.mark.unit
-def test_strangers_in_a_kubernetes_cluster_reach_no_pod_and_the_operator_only_the_dashboard() -> None:
-    policies = [doc for doc in documents(LAUNCH / "kuberay/namespace.yaml") if doc["kind"] == "NetworkPolicy"]
-    (policy,) = (policy["spec"] for policy in policies)
-    ours = {"matchLabels": {"app.kubernetes.io/part-of": "tunefleet"}}
-    assert policy["podSelector"] == ours
-    peers, operator = policy["ingress"]
-    assert peers == {"from": [{"podSelector": ours}]}
-    assert operator["ports"] == [{"protocol": "TCP", "port": 8265}]
-
-
-@pytest.mark.unit
-def test_slurm_starts_nodes_with_a_token_of_the_jobs_own_that_goes_with_it() -> None:
-    script = (LAUNCH / "slurm.sh").read_text()
-    made = script.index("umask 077")
-    assert made < script.index("secrets.token_hex(32)") < script.index("""trap 'rm -f "$token"' EXIT""")
-    assert script.index("export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token") < script.index("cluster start")
-    assert not re.search(r"^[^#]*\bray start\b", script, re.MULTILINE)
-
-
-def dashboards(path: Path) -> Iterator[str]:
-    """Returns every host that a file binds the dashboard to."""
-    if spec := ray_cluster(path) if path in KUBERAY else None:
-        yield spec["headGroupSpec"]["rayStartParams"]["dashboard-host"]
-        return
-    for word in shlex.split(shell_of(path) if path not in KUBERAY else "", comments=True):
-        if word.startswith("--dashboard-host="):
-            yield word.partition("=")[2]
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_a_dashboard_listens_on_loopback(path: Path) -> None:
-    allowed = "0.0.0.0" if path.name == DASHBOARD_OPEN_TO_THE_OPERATOR else "127.0.0.1"
-    starts_a_head = path.name not in ("setup_node.sh", "namespace.yaml")
-    assert list(dashboards(path)) == [allowed] * starts_a_head
-
-
-SECRETS = (
-    r"(?<!sha256:)\b[0-9a-fA-F]{32,}\b",  # tokens, W&B keys
-    r"\bhf_[A-Za-z0-9]{20,}",
-    r"\b(AKIA|ASIA)[A-Z0-9]{16}\b",
-    r"-----BEGIN",
-    r"://[^/\s:@]+:[^@\s]+@",
-    r"(?i)\b(password|api_key|secret_key|token)\s*[:=]\s*[\"']?[A-Za-z0-9+/]{16,}",
-)
-
-
-def secrets_in(text: str) -> list[str]:
-    return [found[0] for pattern in SECRETS for found in re.finditer(pattern, text)]
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_a_file_holds_nothing_that_looks_like_a_secret(path: Path) -> None:
-    text = path.read_text()
-    assert secrets_in(text) == []
-    assert not re.search(r"^kind: Secret$", text, re.MULTILINE)
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize(
-    "text",
-    ["0123456789abcdef" * 4, "hf_" + "aB3" * 10, "postgresql://me:pass@host/db", "password: 'c29tZXRoaW5nbG9uZw'"],
-)
-def test_a_secret_would_be_found(text: str) -> None:
-    assert secrets_in(f"env: {text}")
 
 
 def set_up_node(home: Path, folder: Path) -> subprocess.CompletedProcess[str]:

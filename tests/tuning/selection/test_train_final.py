@@ -1,4 +1,4 @@
-"""The model to keep: whose configuration, trained on which rows, in a folder that transformers loads by itself."""
+"""The final training of a model to keep: on which rows, and from a search to a folder that transformers loads."""
 
 from __future__ import annotations
 
@@ -7,199 +7,28 @@ import json
 import re
 import shutil
 import sqlite3
-import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from tests.support.hub_server import TOKEN, running_hub, use_hub
-from tests.support.outcomes import make_report, study, trial
 from tests.support.specs import curve_fields, places_fields
-from trainables.errors import InputError
 from trainables.spec import FineTuneSpec
 from trainables.training import Scores
 from tuning import load_spec, run_experiment
 from tuning.cli import main
-from tuning.outcome import Confirmation, ExperimentOutcome, FinalModel, StudyOutcome, StudyState
-from tuning.selection.config_paths import path_notices, shorten_config_paths
+from tuning.outcome import ExperimentOutcome, FinalModel
 from tuning.selection.hidden_score import HiddenScore, pack_score, unpack_score
-from tuning.selection.local_paths import find_local_paths, remove_local_paths, shorten_paths
 from tuning.selection.model_folder import ModelFolder
 from tuning.selection.schedules import segments_of
 from tuning.selection.winner import winner_of
-from tuning.spec.models import ConfirmSpec, ExperimentSpec
+from tuning.spec.models import ExperimentSpec
 from tuning.spec.store_url import sqlite_url
 from tuning.store.evaluation_ledger import EvaluationLedger
 from tuning.store.study_store import StudyStore
-
-# Whose configuration
-
-
-def one(strategy: str, searched: float, confirmed: list[float], **changed: Any) -> StudyOutcome:
-    made = tuple(
-        Confirmation(1, "t0", 1.0, (), searched, seed, 1.0, 0.0, {"accuracy": accuracy}, {"accuracy": 1 - accuracy})
-        for seed, accuracy in enumerate(confirmed)
-    )
-    return replace(study(strategy, [trial(0, [make_report(1, searched)])]), confirmations=made, **changed)
-
-
-@pytest.mark.unit
-def test_the_best_confirmed_mean_wins_whatever_the_search_and_the_test_say() -> None:
-    outcome = ExperimentOutcome(
-        "x", "d", (one("grid", 0.9, [0.5, 0.6]), one("pbt", 0.7, [0.6, 0.6]), one("asha", 1.0, []))
-    )
-    winner = winner_of(outcome)
-    assert (winner.study.strategy, len(winner.confirmations)) == ("pbt", 2)
-    assert winner.caveats == ("Only 2 of 3 studies are confirmed; the others do not count.",)
-    assert winner_of(outcome, "grid").study.strategy == "grid"
-    more = winner_of(outcome, "pbt", ConfirmSpec(top=1, seeds=3))
-    assert more.caveats == ("The confirmation was not over: pbt seed 0.",)
-
-
-@pytest.mark.unit
-def test_without_confirmations_the_best_of_the_search_wins_with_a_caveat() -> None:
-    outcome = ExperimentOutcome("x", "d", (one("grid", 0.9, []), one("pbt", 0.7, [], state=StudyState.RUNNING)))
-    winner = winner_of(outcome)
-    assert (winner.study.strategy, winner.candidate.searched) == ("grid", 0.9)
-    assert winner.caveats[0] == "The search was not over: pbt seed 0."
-    assert "was not confirmed" in winner.caveats[1]
-
-
-@pytest.mark.unit
-def test_an_unknown_strategy_and_an_experiment_without_scores_are_refused() -> None:
-    with pytest.raises(InputError, match=r"--strategy: 'gird': is none of x; did you mean grid\?"):
-        winner_of(ExperimentOutcome("x", "d", (one("grid", 0.9, []),)), "gird")
-    with pytest.raises(InputError, match=r"has no score yet.*tunefleet resume`, with the EXPERIMENT and --storage"):
-        winner_of(ExperimentOutcome("x", "d", (study("grid", []),)))
-
-
-# Where to
-
-
-@pytest.mark.unit
-def test_a_folder_appears_whole_and_replaces_only_its_like(tmp_path: Path) -> None:
-    files = {"best.yaml": b"a", "README.md": b"b", "model.safetensors": b"c"}
-    target = ModelFolder(tmp_path / "new" / "model")
-    target.write(files)
-    assert {path.name: path.read_bytes() for path in target.folder.iterdir()} == files
-    assert list(target.folder.parent.iterdir()) == [target.folder]
-    with pytest.raises(InputError, match=r"holds a model already; .*--force"):
-        target.check()
-    ModelFolder(target.folder, replace=True).write({**files, "model.safetensors": b"d"})
-    assert (target.folder / "model.safetensors").read_bytes() == b"d"
-    with pytest.raises(InputError, match="holds something that train-final has not written"):
-        ModelFolder(tmp_path, replace=True).check()
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize(
-    ("place", "needed", "rule"),
-    [
-        ("file/model", 0, "cannot be written: .*file: Not a directory"),
-        ("/proc/model", 0, "cannot be written: /proc: No such file or directory"),
-        ("m" * 250, 0, "cannot be written: .*File name too long"),
-        ("new/model", 1 << 60, r"has [\d,]+ MB free on its disk, and the model takes about 1,152,921,504,607 MB"),
-        ("link", 0, "is a symbolic link; name the folder itself"),
-        ("dangling", 0, "is a symbolic link; name the folder itself"),
-    ],
-)
-def test_a_folder_that_could_not_be_written_is_refused_beforehand(
-    tmp_path: Path, place: str, needed: int, rule: str
-) -> None:
-    (tmp_path / "file").touch()
-    made = ModelFolder(tmp_path / "made")
-    made.write({"best.yaml": b"a", "README.md": b"b"})
-    (tmp_path / "link").symlink_to(made.folder)
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    before = sorted(tmp_path.iterdir())
-    with pytest.raises(InputError, match=rule):
-        ModelFolder(tmp_path / place, replace=True).check(needed)
-    assert sorted(tmp_path.iterdir()) == before
-
-
-@pytest.mark.unit
-def test_a_model_that_cannot_be_written_after_its_training_is_kept_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    target = ModelFolder(tmp_path / "model")
-    target.check()
-    target.folder.mkdir()  # by somebody, during the training
-    with pytest.raises(OSError, match="The model is trained and recorded, and its files are in ") as told:
-        target.write_or_rescue({"model.safetensors": b"c"})
-    (rescued,) = tmp_path.glob("tunefleet-model-*/model")
-    assert str(rescued) in str(told.value)
-    assert (rescued / "model.safetensors").read_bytes() == b"c"
-
-
-@pytest.mark.unit
-def test_what_is_published_names_no_place_of_the_machine() -> None:
-    raw = {
-        "model": "/home/ann/client/bert",
-        "data": {"path": "/home/ann/client", "train": "/home/ann/client/2024/churn.csv", "test": "~/held_out.csv"},
-        "task": "text_classification",
-        "space": {"model.x": {"choice": ["/srv/a/weights", "and/or", 3]}},
-        "hp_space": "shipped:/home/ann/runs/.shipped/hp_space-1.pkl",
-        "seed": 1,
-    }
-    assert find_local_paths(raw).keys() == {
-        "model",
-        "data.path",
-        "data.train",
-        "data.test",
-        "hp_space",
-        "space.model.x.choice.0",
-    }
-    assert shorten_paths(raw, "/home/ann/client") == {
-        "model": "bert",
-        "data": {"path": "client", "train": "2024/churn.csv", "test": "held_out.csv"},
-        "task": "text_classification",
-        "space": {"model.x": {"choice": ["weights", "and/or", 3]}},
-        "hp_space": "hp_space-1.pkl",
-        "seed": 1,
-    }
-    text = "x=/srv/a/weights, y=/home/ann/client/2024/churn.csv"
-    assert remove_local_paths(text, raw) == "x=weights, y=churn.csv"
-
-
-@pytest.mark.unit
-def test_the_base_of_an_adapter_is_told_and_not_published_as_a_place_of_the_machine(tmp_path: Path) -> None:
-    peft = pytest.importorskip("peft", reason="peft is not installed")
-    peft.LoraConfig(base_model_name_or_path="/home/ann/client/bert", r=4).save_pretrained(tmp_path)
-    written = (tmp_path / "adapter_config.json").read_bytes()
-    files = {"adapter_config.json": written, "deep/tokenizer.json": b'{"merges": ["/ a", "/b"]}', "a.safetensors": b"x"}
-    key = "adapter_config.json: base_model_name_or_path"
-    (own,) = path_notices(files, for_others=False)
-    assert own.startswith(f"{key}: /home/ann/client/bert is a place of this machine")
-    (published,) = path_notices(files, for_others=True)
-    assert published.startswith(f"{key}: only 'bert' is left of /home/ann/client/bert")
-    changed = json.loads(shorten_config_paths(files)["adapter_config.json"])
-    assert changed == {**json.loads(written), "base_model_name_or_path": "bert"}
-    assert shorten_config_paths(files).keys() == files.keys()
-    assert not list(path_notices(shorten_config_paths(files), for_others=False))
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize(
-    ("trainable", "rule"),
-    [("learning_curve", "is a formula"), ("tests.support.own_trainables:train", "is code of your own")],
-)
-def test_what_makes_no_model_for_transformers_is_refused(
-    tmp_path: Path, trainable: str, rule: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    raw = curve_fields(tmp_path, name="formula", trainable=trainable)
-    (tmp_path / "formula").mkdir()
-    (tmp_path / "formula" / "spec.yaml").write_text(yaml.safe_dump(raw))
-    assert main(["train-final", "formula", "--storage", str(tmp_path)]) == 2
-    assert rule in capsys.readouterr().err
-
-
-# The rows
-
 
 @pytest.mark.unit
 def test_what_was_said_to_the_test_rows_is_in_the_order_of_the_split(tiny_spec: FineTuneSpec) -> None:
@@ -235,7 +64,19 @@ def test_a_final_training_sees_training_and_validation_rows_and_judges_on_neithe
     assert final.score("test").rows == len(plain.data.test)
 
 
-# From a search to a folder
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("trainable", "rule"),
+    [("learning_curve", "is a formula"), ("tests.support.own_trainables:train", "is code of your own")],
+)
+def test_what_makes_no_model_for_transformers_is_refused(
+    tmp_path: Path, trainable: str, rule: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = curve_fields(tmp_path, name="formula", trainable=trainable)
+    (tmp_path / "formula").mkdir()
+    (tmp_path / "formula" / "spec.yaml").write_text(yaml.safe_dump(raw))
+    assert main(["train-final", "formula", "--storage", str(tmp_path)]) == 2
+    assert rule in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.spec_mistakes import mistakes
 from tests.support.specs import GOOD
 from tuning.spec.loading import load_spec
 from tuning.spec.mistakes import SpecError
@@ -27,14 +28,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "cached_key", None)
     for name in ("WANDB_API_KEY", "TUNEFLEET_STORE"):
         monkeypatch.delenv(name, raising=False)
-
-
-def mistakes(*overrides: str, **fields: Any) -> list[str]:
-    """The mistakes in GOOD with these top-level fields (None: left out) and overrides."""
-    raw = {k: v for k, v in {**copy.deepcopy(dict(GOOD)), **fields}.items() if v is not None}
-    with pytest.raises(SpecError) as caught:
-        load_spec(raw, overrides)
-    return [str(mistake) for mistake in caught.value.mistakes]
 
 
 def test_the_spec_that_all_cases_start_from_is_right() -> None:
@@ -368,75 +361,6 @@ def test_a_place_for_tokenised_data_that_cannot_be_used_is_told(
 
 def test_resources_of_a_cluster_elsewhere_are_not_judged_by_this_machine() -> None:
     load_spec(GOOD, ["cluster.address=head:6379", "cluster.cpus_per_trial=100000", "cluster.gpus_per_trial=1"])
-
-
-@pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        ("name: a\nname: b\n", "the key 'name' stands twice"),
-        ("name: [a\n", "not valid YAML"),
-        ("- name\n", "must be a mapping"),
-        ("", "must be a mapping"),
-    ],
-)
-def test_a_file_that_is_no_spec_is_told_with_its_name(tmp_path: Path, text: str, rule: str) -> None:
-    (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(SpecError) as caught:
-        load_spec("mine.yaml")
-    (mistake,) = caught.value.mistakes
-    assert mistake.path.startswith("mine.yaml")
-    assert rule in str(mistake)
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "step"),
-    [
-        ("name: a\ndata:\n\tpath: x\n", r"'\tpath: x'", "write blanks in place of tabs"),
-        ("data:\n  path: a\n label: b\n", "' label: b'", "begin it in the same column as those above it"),
-        ("data:\n  path: a\n   label: b\n", "'   label: b'", "begin each key in the column of its neighbours"),
-        ("name: a: b\n", "'name: a: b'", "put a text that holds ': ' into quotes"),
-        ("name: @a\n", "'name: @a'", "put a text that begins with such a character into quotes"),
-        ("data: {path: a\nlabel: b\n", "'label: b'", "close the bracket that is open there or above"),
-        ("name: [a\n", "", "close the bracket or the quotation mark that is open above"),
-        ("name: 'a\n", "", "close the bracket or the quotation mark that is open above"),
-        ("name: a\nname: b\n", "", "keep one of them"),
-        ("store: postgresql://me:hunter2@host/db: x\n", "'store: postgresql://...@host/db: x'", "into quotes"),
-    ],
-)
-def test_a_file_that_is_no_yaml_is_told_with_its_line_and_what_to_do(
-    tmp_path: Path, text: str, line: str, step: str
-) -> None:
-    (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(SpecError) as caught:
-        load_spec("mine.yaml")
-    (mistake,) = caught.value.mistakes
-    assert line in str(mistake)
-    assert step in str(mistake)
-    assert "hunter2" not in str(mistake)
-
-
-@pytest.mark.parametrize("name", ["texts.csv", "texts.TSV", "texts.jsonl", "texts.parquet", "texts.csv.gz"])
-def test_a_data_file_in_the_place_of_a_spec_is_told_with_the_command_for_it(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"text,label\n\x96 good,1\n")
-    with pytest.raises(SpecError, match=rf"{name}: is a file of data by its name.*`tunefleet init --data {name}`"):
-        load_spec(name)
-
-
-def test_a_repeated_key_is_told_with_line_and_column(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("name: a\nspace:\n  learning_rate: 1\n  learning_rate: 2\n")
-    with pytest.raises(SpecError, match=r"mine\.yaml:4:3: not valid YAML: the key 'learning_rate' stands twice"):
-        load_spec("mine.yaml")
-
-
-@pytest.mark.parametrize(
-    ("source", "rule"),
-    [("quikstart", "did you mean quickstart?"), ("mine.yaml", "no such file"), ("sub/mine", "no such file")],
-)
-def test_a_source_that_is_not_there_is_told_with_what_to_do(source: str, rule: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        load_spec(source)
-    assert caught.value.mistakes[0].path == source
-    assert rule in str(caught.value)
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

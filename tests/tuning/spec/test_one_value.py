@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from tests.support.spec_mistakes import mistakes
 from tests.support.specs import GOOD
 from tuning.spec.known_names import section
 from tuning.spec.loading import load_spec
-from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
 from tuning.strategies import find_strategies
 
@@ -23,12 +23,6 @@ pytestmark = pytest.mark.unit
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-
-
-def mistakes(*overrides: str) -> list[str]:
-    with pytest.raises(SpecError) as caught:
-        load_spec(copy.deepcopy(dict(GOOD)), overrides)
-    return [str(mistake) for mistake in caught.value.mistakes]
 
 
 LIST, MAPPING = "is a list, where one value belongs", "is a mapping, where one value belongs"

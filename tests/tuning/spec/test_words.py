@@ -1,23 +1,20 @@
-"""Users' own words for what a spec has: short forms, names of other tools, keys in another place, seeds of any kind."""
+"""Users' own words for what a spec has: short forms, other words for values, keys in another place, seeds of any kind."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.spec_mistakes import only_mistake
 from tests.support.specs import GOOD
 from trainables.metrics import direction_of
 from trainables.tasks import find_tasks
-from trainables.tunables import TUNABLES
-from tuning.spec.known_names import ELSEWHERE, KEYS, suggest_hyperparameter, suggest_key
 from tuning.spec.loading import load_spec
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
-from tuning.tracking.spec import WandbSpec
 
 pytestmark = pytest.mark.unit
 
@@ -34,14 +31,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def spec(*overrides: str, **fields: Any) -> ExperimentSpec:
     return load_spec({**copy.deepcopy(dict(GOOD)), **fields}, overrides)
-
-
-def mistake(*overrides: str, **fields: Any) -> str:
-    """The only mistake that is reported."""
-    with pytest.raises(SpecError) as caught:
-        spec(*overrides, **fields)
-    (message,) = caught.value.mistakes
-    return str(message)
 
 
 def test_one_column_one_strategy_and_one_metric_need_no_brackets() -> None:
@@ -70,7 +59,7 @@ def test_the_direction_of_every_metric_of_every_task_is_known(task: Any) -> None
 def test_the_direction_of_a_name_that_says_nothing_is_not_guessed() -> None:
     assert [direction_of(name) for name in ("eval_loss", "f1_macro", "val_accuracy")] == ["min", "max", "max"]
     assert direction_of("score") is None
-    assert "write objective: {metric: score, mode: max}, or mode: min" in mistake(
+    assert "write objective: {metric: score, mode: max}, or mode: min" in only_mistake(
         "trainable=math:sqrt", "objective=score"
     )
 
@@ -121,20 +110,20 @@ FORMS: dict[str, tuple[str, str]] = {
     ],
 )
 def test_a_strategy_in_another_form_is_told_as_a_spec_has_it(given: str, step: str) -> None:
-    said = mistake(f"strategies.0={given}")
+    said = only_mistake(f"strategies.0={given}")
     assert said.startswith(f"strategies.0.kind: is missing; {step}")
     if step.startswith("write {"):
         assert spec(f"strategies.0={step.removeprefix('write ')}", "strategies.2.label=other")
 
 
 def test_strategies_as_a_mapping_are_told_as_a_list_of_the_same() -> None:
-    said = mistake("strategies={random: {trials: 4}, pbt: {population: 4}}")
+    said = only_mistake("strategies={random: {trials: 4}, pbt: {population: 4}}")
     assert said.endswith("must be a list; write strategies: [{kind: random, trials: 4}, {kind: pbt, population: 4}]")
 
 
 @pytest.mark.parametrize(("given", "message"), FORMS.values(), ids=FORMS)
 def test_a_value_of_the_wrong_form_is_told_with_the_right_one(given: str, message: str) -> None:
-    assert message in mistake(given)
+    assert message in only_mistake(given)
 
 
 def test_the_same_form_is_told_for_a_yaml_file() -> None:
@@ -147,15 +136,15 @@ def test_the_same_form_is_told_for_a_yaml_file() -> None:
 @pytest.mark.parametrize("field", ["seed", "data.seed", "data_order_seed", "head_seed"])
 @pytest.mark.parametrize("value", ["20240101123456", "4294967296", "-1", "1.5", "1.0", "true", "'1'", "[1]"])
 def test_a_seed_that_no_trial_can_take_is_refused_with_the_range(field: str, value: str) -> None:
-    assert mistake(f"{field}={value}").startswith(f"{field}: ")
-    assert mistake(f"{field}={value}").endswith(": must be a whole number from 0 to 4294967295")
-    assert mistake(f"seeds=[0, {value}]").startswith("seeds.1: ")
+    assert only_mistake(f"{field}={value}").startswith(f"{field}: ")
+    assert only_mistake(f"{field}={value}").endswith(": must be a whole number from 0 to 4294967295")
+    assert only_mistake(f"seeds=[0, {value}]").startswith("seeds.1: ")
 
 
 def test_the_largest_seed_is_taken_and_its_sum_with_a_search_seed_is_refused() -> None:
     assert spec("seed=4294967295").trial_spec(0).seed == 4294967295
     assert spec("seeds=[4294967295]").trial_spec(4294967295).seed == 4294967295
-    assert mistake("seed=4294967295", "seeds=[0, 1]").startswith("seeds.1: 1: with seed: 4294967295 it is more than")
+    assert only_mistake("seed=4294967295", "seeds=[0, 1]").startswith("seeds.1: 1: with seed: 4294967295 it is more than")
 
 
 @pytest.mark.parametrize(
@@ -174,8 +163,8 @@ def test_the_largest_seed_is_taken_and_its_sum_with_a_search_seed_is_refused() -
     ],
 )
 def test_a_kind_of_task_that_there_is_not_is_not_taken_for_a_slip_of_the_pen(task: str, message: str) -> None:
-    assert message in mistake(f"task={task}")
-    assert ("did you mean" in message) is ("did you mean" in mistake(f"task={task}"))
+    assert message in only_mistake(f"task={task}")
+    assert ("did you mean" in message) is ("did you mean" in only_mistake(f"task={task}"))
 
 
 @pytest.mark.parametrize(
@@ -195,8 +184,8 @@ def test_a_kind_of_task_that_there_is_not_is_not_taken_for_a_slip_of_the_pen(tas
     ],
 )
 def test_other_words_for_a_hyperparameter_are_understood(word: str, name: str) -> None:
-    assert f"did you mean {name}" in mistake(f"space.{word}=1")
-    assert f"did you mean {name}" in mistake(f"fixed.{word}=1")
+    assert f"did you mean {name}" in only_mistake(f"space.{word}=1")
+    assert f"did you mean {name}" in only_mistake(f"fixed.{word}=1")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +203,7 @@ def test_other_words_for_a_hyperparameter_are_understood(word: str, name: str) -
     ],
 )
 def test_strategies_by_the_names_of_other_libraries_are_told_what_there_is(kind: str, message: str) -> None:
-    assert message in mistake(f"strategies.0={{kind: {kind}}}")
+    assert message in only_mistake(f"strategies.0={{kind: {kind}}}")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +232,7 @@ def test_strategies_by_the_names_of_other_libraries_are_told_what_there_is(kind:
     ],
 )
 def test_a_key_in_the_wrong_place_is_told_where_it_belongs(key: str, message: str) -> None:
-    said = mistake(key)
+    said = only_mistake(key)
     assert said.startswith(f"{key.partition('=')[0]}: unknown key; ")
     assert message in said
 
@@ -253,99 +242,4 @@ def test_a_file_that_is_not_there_is_told_with_the_folder_that_was_looked_in(tmp
         with pytest.raises(SpecError, match="no such file") as caught:
             load_spec(source)
         assert f"looked in {folder}" in str(caught.value)
-    assert f"looked in {tmp_path}" in mistake("wandb.key_file=key.txt")
-
-
-# A name of TrainingArguments or of another tool, and the hint for it at the top level.
-OTHER_TOOLS: dict[str, str] = {
-    "batch_size": "write space.per_device_train_batch_size or fixed.per_device_train_batch_size",
-    "train_batch_size": "write space.per_device_train_batch_size or fixed.per_device_train_batch_size",
-    "per_device_eval_batch_size": "did you mean eval_batch_size?",
-    "patience": "poor trials are stopped early by the strategies random_asha and hyperopt_asha",
-    "early_stopping_patience": "poor trials are stopped early by the strategies random_asha and hyperopt_asha",
-    "gradient_checkpointing": "write fixed.model.gradient_checkpointing",
-    "eval_strategy": "did you mean report_every_epochs?",
-    "save_strategy": "write checkpoint.every_epochs",
-    "save_total_limit": "write checkpoint.keep_best",
-    "fp16": "did you mean precision?",
-    "bf16": "did you mean precision?",
-    "metric_for_best_model": "write objective.metric",
-    "greater_is_better": "write objective.mode",
-    "report_to": "write wandb.mode",
-    "num_labels": "remove it: the classes are those of the label column",
-    "push_to_hub": "remove it: `tunefleet train-final` has the option --push-to-hub",
-    "learning_rat": "write space.learning_rate or fixed.learning_rate",
-    "metrics": "write objective.metric",
-}
-
-
-@pytest.mark.parametrize(("key", "hint"), OTHER_TOOLS.items(), ids=OTHER_TOOLS)
-def test_a_name_of_another_tool_is_no_slip_for_a_key_that_looks_like_it(key: str, hint: str) -> None:
-    assert mistake(f"{key}=2").startswith(f"{key}: unknown key; {hint}")
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("fp16", "write precision at the top level"),
-        ("bf16", "write precision at the top level"),
-        ("seed", "write seed at the top level"),
-        ("precision", "write precision at the top level"),
-        ("model", "write model at the top level"),
-        ("max_steps", "write epochs at the top level"),
-        ("eval_steps", "write report_every_epochs at the top level"),
-        ("per_device_eval_batch_size", "write eval_batch_size at the top level"),
-        ("gradient_checkpointing", "write fixed.model.gradient_checkpointing"),
-        ("early_stopping_patience", "poor trials are stopped early by the strategies random_asha and hyperopt_asha"),
-        ("report_to", "write wandb.mode"),
-        ("gpus_per_trial", "write cluster.gpus_per_trial"),
-    ],
-)
-def test_a_setting_under_space_or_fixed_is_told_where_it_belongs(name: str, hint: str) -> None:
-    said = f"nothing consumes a hyperparameter '{name}'; {hint}"
-    assert mistake(f"space.{name}={{choice: [1, 2]}}").startswith(f"space.{name}: {said}")
-    assert mistake(f"fixed.{name}=2").startswith(f"fixed.{name}: 2: {said}")
-    values = {"kind": "defaults", "values": {name: 2}}
-    assert mistake(strategies=[{"kind": "grid"}, values]).startswith(f"strategies.1.values.{name}: {said}")
-
-
-def test_no_argument_of_transformers_is_taken_for_a_slip_of_the_pen() -> None:
-    from transformers import TrainingArguments
-
-    own = {*TUNABLES, *KEYS, *ELSEWHERE, *ExperimentSpec.model_fields, *WandbSpec.model_fields}
-    others = sorted({field.name for field in dataclasses.fields(TrainingArguments)} - own)
-    assert len(others) > 50
-    for name in others:
-        assert suggest_key(name, ExperimentSpec.model_fields, ExperimentSpec).startswith("known: "), name
-        assert suggest_hyperparameter(name, ExperimentSpec).startswith("known: "), name
-
-
-def test_every_key_that_a_hint_names_is_one_of_a_spec() -> None:
-    for key, place in KEYS.items():
-        if place == "strategies.N.trials":
-            continue
-        if place.startswith("fixed."):
-            assert spec(f"{place}=true").fixed == {place.removeprefix("fixed."): True}
-            continue
-        with pytest.raises(SpecError) as caught:
-            spec(f"{place}={{no: such}}")
-        assert f"{place}: unknown key" not in str(caught.value), key
-
-
-def test_the_hint_for_a_key_in_a_section_or_a_strategy_is_of_that_section() -> None:
-    assert mistake("objective={metric: f1, mode: max, metric_for_best_model: f1}").endswith("did you mean metric?")
-    assert mistake("objective={metric: f1, mode: max, report_to: none}").endswith("write wandb.mode")
-    assert mistake("strategies.1.target=label").endswith("write data.label")
-
-
-@pytest.mark.parametrize(
-    ("key", "hint"),
-    [
-        ("data.max_length", "nest it: data: {max_length: ...}"),
-        ("data.subset.train", "nest it: data: {subset: {train: ...}}"),
-        ("cluster.storage", "nest it: cluster: {storage: ...}"),
-        ("model.hidden_dropout_prob", "write space.model.hidden_dropout_prob or fixed.model.hidden_dropout_prob"),
-    ],
-)
-def test_a_dotted_key_in_a_file_is_told_how_it_is_nested(key: str, hint: str) -> None:
-    assert mistake(**{key: 64}) == f"{key}: unknown key; {hint}"
+    assert f"looked in {tmp_path}" in only_mistake("wandb.key_file=key.txt")

@@ -535,11 +535,18 @@ def test_an_instance_that_no_trial_can_be_made_like_is_refused(made: Callable[[]
         factory_of(made())
 
 
-def test_a_parameter_that_is_kept_as_something_else_is_reported_in_the_trial(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^trainer\.scale: 6\.0: Doubled keeps 12\.0.*pass a factory"):
-        travelled(trainer({}, Doubled, scale=3.0), tmp_path)({})
-
-
-def test_an_argument_that_is_kept_as_something_else_is_reported_in_the_trial(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^args\.alpha: 1\.5: Doubling keeps 3\.0.*pass a factory"):
-        travelled(trainer({"alpha": 0.75}, arguments=Doubling), tmp_path)({})
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        (lambda: trainer({}, Doubled, scale=3.0), r"^trainer\.scale: 6\.0: Doubled keeps 12\.0.*pass a factory"),
+        (
+            lambda: trainer({"alpha": 0.75}, arguments=Doubling),
+            r"^args\.alpha: 1\.5: Doubling keeps 3\.0.*pass a factory",
+        ),
+    ],
+)
+def test_what_is_kept_as_something_else_than_was_given_is_reported_in_the_trial(
+    made: Callable[[], Trainer], shown: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=shown):
+        travelled(made(), tmp_path)({})

@@ -48,6 +48,19 @@ def branching(trial: Any) -> dict[str, Any]:
     return {"optim": optim} if optim == "sgd" else {"optim": optim, "adam_beta1": trial.suggest_float("b", 0.8, 0.9)}
 
 
+def population(**settings: Any) -> PopulationBasedTraining:
+    mutations = {"learning_rate": tune.loguniform(1e-5, 1e-3)}
+    given = {"time_attr": "training_iteration", "perturbation_interval": 1, "hyperparam_mutations": mutations}
+    return PopulationBasedTraining(**{**given, "metric": "eval_loss", "mode": "min", **settings})
+
+
+def with_dropout() -> Trainer:
+    """A Trainer whose model has the trial's own value `dropout`."""
+    made = trainer({})
+    made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
+    return made
+
+
 @pytest.fixture
 def prepared(tmp_path: Path) -> Any:
     """Prepare a search of these arguments; keywords of the backends under `keywords`."""
@@ -148,13 +161,7 @@ def test_a_searched_drop_of_the_last_batch_counts_for_the_distance_of_evaluation
 
 
 def test_batches_that_pbt_changes_count_for_the_distance_of_evaluations(prepared: Any) -> None:
-    scheduler = PopulationBasedTraining(
-        "training_iteration",
-        "eval_loss",
-        "min",
-        perturbation_interval=2,
-        hyperparam_mutations={"per_device_train_batch_size": [8, 32]},
-    )
+    scheduler = population(perturbation_interval=2, hyperparam_mutations={"per_device_train_batch_size": [8, 32]})
     by_steps = trainer({"eval_strategy": "steps", "eval_steps": 1})
     spec = prepared(by_steps, backend="ray", keywords={"scheduler": scheduler})
     assert (spec.report_every_epochs, spec.strategies[0].perturb_every_epochs) == (0.5, 1.0)
@@ -323,13 +330,8 @@ def test_a_sweep_of_wandb_says_how_it_searches(prepared: Any) -> None:
 
 
 def test_pbt_of_ray_changes_its_mutations_and_nothing_else(prepared: Any) -> None:
-    scheduler = PopulationBasedTraining(
-        "training_iteration",
-        "eval_acc",
-        "max",
-        perturbation_interval=1,
-        hyperparam_mutations={"weight_decay": tune.uniform(0, 0.3), "per_device_train_batch_size": [16, 32, 64]},
-    )
+    mutations = {"weight_decay": tune.uniform(0, 0.3), "per_device_train_batch_size": [16, 32, 64]}
+    scheduler = population(metric="eval_acc", mode="max", hyperparam_mutations=mutations)
     space = {"per_device_train_batch_size": 32, "num_train_epochs": tune.choice([2, 3]), **RATE}
     spec = prepared(hp_space=lambda _: space, backend="ray", keywords={"scheduler": scheduler}, direction="minimize")
     changed = {name for name, dimension in spec.space.searched.items() if dimension.mutate}
@@ -365,7 +367,6 @@ def test_the_objective_is_the_users_or_the_loss(arguments: Any, objective: Any, 
         ({"direction": "max"}, r"^direction: 'max': must be 'minimize' or 'maximize'"),
         ({"objective": "accuracy"}, r"^objective: 'accuracy': nothing says which way is better"),
         ({"n_trials": 0}, r"^n_trials: 0"),
-        ({"hp_space": {"learning_rte": 1}}, r"'learning_rte': nothing reads it.*did you mean learning_rate"),
         ({"hp_space": {"dataloader_drop_last": tune.choice(["false"])}}, r"^space\.dataloader_drop_last: 'false'"),
         ({"made": make_trainer}, r"^epochs: None: a factory does not show.*write epochs=3"),
         ({"made": 3}, r"^trainer: 3: an int is no Trainer"),
@@ -422,12 +423,6 @@ def test_a_named_strategy_with_rungs_says_how_to_accept_unequal_lengths(prepared
         prepared(strategies=["hyperopt", "random_asha"], hp_space=lengthened)
     accepted = {"kind": "random_asha", "compare_unequal_schedules": True}
     assert prepared(strategies=[accepted, "hyperopt"], hp_space=lengthened).strategies[0].compare_unequal_schedules
-
-
-def population(**settings: Any) -> PopulationBasedTraining:
-    mutations = {"learning_rate": tune.loguniform(1e-5, 1e-3)}
-    given = {"time_attr": "training_iteration", "perturbation_interval": 1, "hyperparam_mutations": mutations}
-    return PopulationBasedTraining(**{**given, "metric": "eval_loss", "mode": "min", **settings})
 
 
 BY_STEPS = {"eval_strategy": "steps", "eval_steps": 3}  # of the 4 of an epoch
@@ -578,8 +573,7 @@ def test_with_several_evaluation_sets_the_objective_is_a_metric_of_one(prepared:
 
 def test_pbt_draws_once_what_cannot_change_in_flight(prepared: Any) -> None:
     space = {**RATE, "dropout": tune.uniform(0, 0.3), "num_train_epochs": tune.choice([3, 4])}
-    made = trainer({})
-    made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
+    made = with_dropout()
     for in_flight, changed in (((), {"learning_rate"}), (("dropout",), {"learning_rate", "dropout"})):
         spec = prepared(made, hp_space=space, strategies="pbt", in_flight=in_flight)
         assert {name for name, dimension in spec.space.items() if dimension.mutate} == changed
@@ -600,7 +594,7 @@ def test_what_the_spec_refuses_is_reported_as_for_any_spec(prepared: Any) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hp_space": {"learning_rte": 1}}, "did you mean learning_rate"),
+        ({"hp_space": {"learning_rte": 1}}, r"'learning_rte': nothing reads it.*did you mean learning_rate"),
         ({"hp_space": {"batch_size": tune.choice([8, 16])}}, "did you mean per_device_train_batch_size"),
         ({"hp_space": {"epochs": tune.choice([2, 3])}}, "did you mean num_train_epochs"),
         (
@@ -657,10 +651,8 @@ def test_a_sweep_says_what_it_searches_for(
 
 
 def test_one_name_may_change_in_flight(prepared: Any) -> None:
-    made = trainer({})
-    made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
     space = {**RATE, "dropout": tune.uniform(0, 0.3)}
-    assert prepared(made, hp_space=space, strategies="pbt", in_flight="dropout").in_flight == ("dropout",)
+    assert prepared(with_dropout(), hp_space=space, strategies="pbt", in_flight="dropout").in_flight == ("dropout",)
 
 
 @pytest.mark.parametrize("hp_space", [suggested, computed, branching, RATE, lambda trial: RATE])
@@ -686,9 +678,7 @@ def test_a_factory_that_is_named_stays_a_name(prepared: Any) -> None:
 
 
 def test_names_of_ones_own_are_read_by_model_init(prepared: Any) -> None:
-    made = trainer({})
-    made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
-    spec = prepared(made, hp_space={"dropout": tune.uniform(0, 0.5)})
+    spec = prepared(with_dropout(), hp_space={"dropout": tune.uniform(0, 0.5)})
     assert load_trainable(spec.trainable)({"dropout": 0.4}).model.config.hidden_dropout_prob == 0.4
 
 

@@ -1,4 +1,4 @@
-"""Tests the statistics of a comparison against textbook values, published tables, statsmodels, scipy, scikit-learn."""
+"""The tests of a pair of strategies, against textbook values, published tables, statsmodels and scipy."""
 
 from __future__ import annotations
 
@@ -12,18 +12,7 @@ from tuning.comparison.formatting import decimals_for
 from tuning.comparison.multiple_comparisons import correct_p_values, error_shares
 from tuning.comparison.paired_tests import mcnemar, sign_flip
 from tuning.comparison.pairs import pairs_of
-from tuning.comparison.power import detectable, detectable_before, power, seeds_needed
-from tuning.comparison.resampling import DRAWS, METRICS, bootstrap_scores
-from tuning.comparison.scores import (
-    Spread,
-    StudyScores,
-    common_error,
-    mean_estimate,
-    same_rows,
-    study_interval,
-    wilson_interval,
-    with_bootstrap,
-)
+from tuning.comparison.scores import StudyScores, with_bootstrap
 from tuning.outcome import ScoredRows
 
 pytestmark = pytest.mark.unit
@@ -37,15 +26,6 @@ def model(labels: np.ndarray, right: np.ndarray, seed: int = 0) -> StudyScores:
     """Returns scores of a model that predicts the label where `right` is true, else the other class."""
     predicted = np.where(right, labels, 1 - labels)
     return StudyScores(seed, (float(right.mean()),), len(labels), (ScoredRows(tuple(labels), tuple(predicted)),))
-
-
-def test_wilson_agrees_with_statsmodels() -> None:
-    from statsmodels.stats.proportion import proportion_confint
-
-    for right, rows in ((0, 20), (7, 9), (213, 277), (2500, 2500)):
-        assert wilson_interval(right / rows, rows)[:2] == pytest.approx(
-            proportion_confint(right, rows, method="wilson")
-        )
 
 
 def test_three_strategies_are_shaffers_case() -> None:
@@ -232,50 +212,6 @@ def test_one_model_each_is_mcnemars_case() -> None:
     assert not pair.shown
 
 
-def test_the_power_agrees_with_statsmodels() -> None:
-    from statsmodels.stats.power import TTestPower
-
-    known = TTestPower()
-    for size, seeds in ((0.5, 20), (1.0, 6), (2.0, 4)):
-        at = Spread(1.0 / seeds, seeds - 1, 0.0)
-        assert power(size, at, seeds, 0.05) == pytest.approx(known.power(size, seeds, 0.05), abs=1e-6)
-    assert seeds_needed(0.5, Spread(1.0 / 5, 4, 0.0), 5, 0.05) == (
-        34,
-        False,
-        False,
-    )  # Cohen's d of 0.5, Cohen (1988)
-
-
-def test_the_power_grows_with_the_difference_everywhere() -> None:
-    """scipy's noncentral t is NaN for some of these arguments."""
-    for freedom, alpha in ((2, 0.01), (4, 0.0167)):
-        at = Spread(1.0, freedom, 0.0)
-        found = [power(size, at, freedom + 1, alpha) for size in np.linspace(0.0, 3 * at.half_width(alpha), 400)]
-        assert (np.diff(found) > 0).all()
-
-
-def test_the_detectable_difference_is_what_statsmodels_finds_in_80_of_100() -> None:
-    from statsmodels.stats.power import TTestPower
-
-    for seeds, alpha in ((5, 0.05), (5, 0.05 / 3), (10, 0.02)):
-        known = TTestPower().solve_power(nobs=seeds, alpha=alpha, power=0.8)
-        assert detectable(Spread(1.0 / seeds, seeds - 1, 0.0), seeds, alpha) == pytest.approx(known, rel=1e-4)
-    one_model = Spread(0.0, np.inf, 0.01**2)
-    assert detectable(one_model, 1, 0.05) == pytest.approx(0.01 * (1.95996 + 0.84162), rel=1e-3)
-    assert detectable(Spread(0.0, 2, 0.0), 3, 0.05) is None
-
-
-def test_what_seeds_and_rows_can_tell_is_known_before_anything_is_run() -> None:
-    """The reference is a paired t-test of five seeds whose differences have sd root(2 x 0.01^2 + 0.1 / 1,000)."""
-    from statsmodels.stats.power import TTestPower
-
-    size = TTestPower().solve_power(nobs=5, alpha=0.05, power=0.8)
-    assert detectable_before(5, 1000, 2) == pytest.approx(size * np.sqrt(3e-4), rel=1e-4)
-    several = [detectable_before(5, 1000, strategies) or 0 for strategies in (2, 3, 7)]
-    assert several == sorted(several)
-    assert (detectable_before(2, 1000, 3), detectable_before(5, 1000, 1)) == (None, None)
-
-
 @pytest.mark.parametrize(
     ("differences", "answer"),
     [
@@ -325,131 +261,3 @@ def test_intervals_hold_at_once_and_end_at_zero_where_a_later_step_shows_the_dif
     assert (last.shown, last.p == last.corrected) == (True, True)  # the whole rate is left for it
     assert last.interval is not None
     assert (last.interval.low, last.interval.high > 0.1) == (0.0, True)
-
-
-def test_some_differences_need_more_than_a_hundred_seeds_and_some_no_number_of_them() -> None:
-    assert seeds_needed(0.1, Spread(1.0 / 5, 4, 0.0), 5, 0.05) == (None, True, False)
-    assert seeds_needed(0.01, Spread(1e-9, 4, 0.01**2), 5, 0.05) == (None, True, True)  # the rows alone hide it
-    assert seeds_needed(0.0, Spread(1.0, 4, 0.0), 5, 0.05) == (None, True, False)
-    assert seeds_needed(0.1, Spread(0.0, 4, 0.0), 5, 0.05) == (6, False, False)  # equal differences: 2/2^6 is below 5 %
-
-
-def test_every_metric_on_rows_is_the_tasks_own() -> None:
-    from trainables.tasks import find_task
-
-    rng = np.random.default_rng(0)
-    for classes in (2, 3):
-        labels, predictions = rng.integers(classes, size=60), rng.integers(classes, size=(2, 60))
-        predictions[0, :40] = labels[:40]
-        for predicted, place in zip(predictions, (0, 1), strict=True):
-            expected = find_task("text_classification").metrics(np.eye(classes)[predicted], labels)
-            for name in ("accuracy", "f1", "macro_f1", "matthews_correlation"):
-                found = bootstrap_scores(name, labels.astype(float), predictions.astype(float))
-                assert found is not None
-                assert found[0][place] == pytest.approx(expected[name]), name
-    values, predicted = rng.integers(6, size=60).astype(float), rng.normal(size=60).round(1)
-    expected = find_task("text_regression").metrics(predicted[:, None], values)
-    for name in ("pearson", "spearman", "mse"):
-        found = bootstrap_scores(name, values, predicted[None])
-        assert found is not None
-        assert found[0][0] == pytest.approx(expected[name]), name
-
-
-@pytest.mark.parametrize("positive", [0, 1])
-def test_the_recorded_scores_tell_which_class_f1_is_of(positive: int) -> None:
-    from trainables.tasks import find_task
-
-    rng = np.random.default_rng(1)
-    labels, predicted = rng.integers(2, size=60), (rng.random(60) < 0.8).astype(int)
-    score = find_task("text_classification").metrics(np.eye(2)[predicted], labels, positive)["f1"]
-    test = StudyScores(0, (score,), 60, (ScoredRows(tuple(labels.tolist()), tuple(predicted.tolist())),))
-    (found,) = with_bootstrap({"a": [test]}, "f1")["a"]
-    assert found is not None
-    assert found.bootstrap is not None
-    assert found.bootstrap.mean() == pytest.approx(score, abs=0.02)
-
-
-@pytest.mark.parametrize("metric", sorted(METRICS))
-def test_a_draw_of_rows_scores_as_those_rows_do(metric: str) -> None:
-    """Rows that are drawn twice count twice, also for ranks and classes."""
-    rng = np.random.default_rng(3)
-    labels, predictions = rng.integers(3, size=40).astype(float), rng.integers(3, size=(1, 40)).astype(float)
-    drawn = rng.integers(40, size=40)
-    weights = np.bincount(drawn, minlength=40).astype(float)[None]
-    by_weight = METRICS[metric](weights, labels, predictions)
-    one_by_one = METRICS[metric](np.ones((1, 40)), labels[drawn], predictions[:, drawn])
-    assert by_weight == pytest.approx(one_by_one)
-
-
-def test_the_bootstrap_over_rows_has_the_known_standard_error_of_a_share() -> None:
-    labels = np.zeros(400)
-    (test,) = with_bootstrap({"a": [model(labels, np.arange(400) < 300)]}, "accuracy")["a"]
-    assert test is not None
-    assert test.bootstrap is not None
-    assert len(test.bootstrap) == DRAWS
-    assert test.bootstrap.std() == pytest.approx((0.75 * 0.25 / 400) ** 0.5, rel=0.05)
-
-
-def test_rows_that_do_not_give_the_recorded_score_are_not_used() -> None:
-    labels = np.zeros(50)
-    honest = model(labels, np.arange(50) < 40)
-    other = StudyScores(0, (0.5,), 50, honest.scored_rows)
-    drawn = with_bootstrap({"a": [honest], "b": [other]}, "accuracy")
-    assert [test.bootstrap is None for tests in drawn.values() for test in tests if test] == [False, True]
-    assert with_bootstrap({"a": [honest]}, "a metric of one's own")["a"] == [honest]
-
-
-def test_models_that_predicted_other_rows_are_not_paired_by_row() -> None:
-    one, other = model(np.zeros(50), np.arange(50) < 40), model(np.ones(50), np.arange(50) < 40)
-    drawn = with_bootstrap({"a": [one], "b": [other]}, "accuracy")
-    tests = [test for found in drawn.values() for test in found if test]
-    assert all(test.bootstrap is not None for test in tests)
-    assert not same_rows(tests)
-
-
-def test_the_interval_over_seeds_and_rows_covers_the_truth_as_often_as_it_says() -> None:
-    """250 experiments of 5 seeds x 200 rows, seeds and rows both drawn: the mean over all of either is in 95 % of them,
-    within the simulation's own error; the interval of seeds alone would hold it less often."""
-    rng = np.random.default_rng(5)
-    truth, held = 0.0, 0
-    for _ in range(250):
-        labels = rng.normal(size=200)
-        hard, seeds = rng.normal(size=200) * 0.5, rng.normal(size=5) * 0.02
-        predicted = labels + np.sqrt(np.abs(1 + hard + seeds[:, None] + rng.normal(size=(5, 200)) * 0.1))
-        scores = ((predicted - labels) ** 2).mean(axis=1)
-        tests = [
-            StudyScores(i, (float(score),), 200, (ScoredRows(tuple(labels), tuple(row)),))
-            for i, (score, row) in enumerate(zip(scores, predicted, strict=True))
-        ]
-        found = mean_estimate([t for t in with_bootstrap({"a": tests}, "mse")["a"] if t], "mse").interval
-        assert found is not None
-        truth = 1.0
-        held += found.low <= truth <= found.high
-    assert 0.92 <= held / 250 <= 0.985
-
-
-def test_only_what_rows_do_to_all_seeds_alike_is_added_to_the_spread_between_seeds() -> None:
-    rng = np.random.default_rng(0)
-    shared, own = rng.normal(size=20_000), rng.normal(size=(5, 20_000))
-    assert common_error(0.3 * shared + 0.1 * own) == pytest.approx(0.09, rel=0.03)
-    assert common_error(own) == pytest.approx(0.0, abs=0.02)
-    assert common_error(np.stack([shared, -shared])) == 0.0  # never below nothing
-    assert common_error(shared[None]) == pytest.approx(1.0, rel=0.03)  # of one seed all of it
-
-
-def test_the_interval_of_one_study_is_of_rows_and_with_several_trainings_of_those_too() -> None:
-    one = study_interval(StudyScores(0, (0.8,), 100), "accuracy")
-    assert one == wilson_interval(0.8, 100)
-    several = study_interval(StudyScores(0, (0.80, 0.82, 0.78), 100), "accuracy")
-    assert several is not None
-    assert several.covers == ("rows", "trainings")
-    assert several.high - several.low > one.high - one.low
-    assert study_interval(StudyScores(0, (0.8,), 0), "accuracy") is None
-
-
-def test_over_seeds_without_rows_the_interval_is_students() -> None:
-    estimate = mean_estimate([test for test in over_seeds(0.1, 0.2, 0.3, 0.4) if test], "loss")
-    assert estimate.value == pytest.approx(0.25)
-    assert estimate.interval is not None
-    assert estimate.interval.covers == ("seeds",)
-    assert estimate.interval.high - 0.25 == pytest.approx(3.182 * 0.1291 / 2, abs=1e-4)
