@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pickle
 import re
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.support.fetching import SPEC, Member, fetched, honest_members
 from tests.support.head_server import HeadServer, bundle, tarred
 from tests.support.serving import serving
-from trainables.data.row_hashes import hashes_of
 from tuning.cli import main
-from tuning.errors import RunFolderError
-from tuning.experiment import run_experiment
-from tuning.outcome import FinalModel
-from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.remote.unpacking import BundleError, unpack
-from tuning.run_folder.folder import claim_run_folder
-from tuning.selection.evaluations import final_evaluation_id
-from tuning.spec.loading import load_spec
-from tuning.spec.store_url import sqlite_url
-from tuning.store.evaluation_ledger import EvaluationLedger, TestRows
-from tuning.store.study_store import StudyStore
-from tuning.testing.recording import begin_trial, make_report, open_study
 
 pytestmark = pytest.mark.unit
-
-SPEC: dict[str, Any] = {
-    "name": "reviews",
-    "task": "reviews",
-    "trainable": "learning_curve",
-    "epochs": 1,
-    "space": {"learning_rate": {"choice": [0.1, 0.2]}},
-    "strategies": [{"kind": "grid"}],
-    "cluster": {"address": "203.0.113.7:6379", "storage": "/elsewhere", "cpus_per_trial": 2},
-}
-Member = tuple[tarfile.TarInfo | str, bytes]
 
 
 @pytest.fixture(autouse=True)
@@ -59,25 +35,7 @@ def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
-    """Returns the files of a small experiment, as a cluster packs them."""
-    file = tmp_path_factory.mktemp("cluster") / "study.db"
-    store = StudyStore(sqlite_url(file))
-    writer = open_study(store, spec_yaml=yaml.safe_dump(SPEC))
-    begin_trial(writer, "a")
-    writer.add_report("a", make_report(1, 0.75))
-    store.close()
-    return [
-        ("reviews/spec.yaml", yaml.safe_dump(SPEC).encode()),
-        ("reviews/study.db", file.read_bytes()),
-        ("reviews/studies/grid-seed-0/Slot_a_0_learning_rate=0.1/result.json", b"{}"),
-        ("reviews/best/best.yaml", b"learning_rate: 0.1\n"),
-        ("reviews/best/model.safetensors", b"weights"),
-    ]
-
-
-def fetched(head: HeadServer, *words: str) -> int:
-    with serving(head):
-        return main(["fetch", "reviews", "--address", head.url, *words])
+    return honest_members(tmp_path_factory.mktemp("cluster"))
 
 
 def test_what_an_honest_cluster_packs_comes_whole_and_names_nobody_to_talk_to(
@@ -93,16 +51,6 @@ def test_what_an_honest_cluster_packs_comes_whole_and_names_nobody_to_talk_to(
     assert spec["epochs"] == 1
     assert json.loads((folder / "fetched.json").read_text())["job"] == "first"
     assert head.jobs == {}, "the job that packs is stopped and forgotten"
-
-
-def test_what_was_fetched_is_closed_to_other_accounts_and_rm_takes_all_of_it(
-    honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert fetched(HeadServer(bundle(tarred(honest)))) == 0, capsys.readouterr().err
-    folder = laptop / "runs/reviews"
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert main(["rm", "reviews", "--yes"]) == 0, capsys.readouterr().err
-    assert not folder.exists()
 
 
 def kind_of_file(kind: bytes, target: str = "") -> tarfile.TarInfo:
@@ -282,90 +230,6 @@ def test_a_spec_of_another_experiment_is_refused(
     assert fetched(HeadServer(bundle(tarred(members)))) == 1
     assert "is of the experiment '../elsewhere', not 'reviews'" in capsys.readouterr().err
     assert_nothing_came(laptop)
-
-
-def test_nothing_is_gone_on_with_that_was_fetched_unless_asked_for_by_name(
-    honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert fetched(HeadServer(bundle(tarred(honest)))) == 0
-    capsys.readouterr()
-    for insist in ([], ["--force"]):
-        assert main(["resume", "reviews", *insist]) == 2
-        assert "was fetched from a cluster" in capsys.readouterr().err
-    spec = load_spec(laptop / "runs/reviews/spec.yaml")
-    with pytest.raises(RunFolderError, match="--trust-fetched"):
-        run_experiment(spec, resume=True, force=True)
-    claim_run_folder(spec, resume=True, trust_fetched=True)
-    claim_run_folder(spec, resume=True)  # said once, it is this machine's, and no fetch replaces it any more
-    assert fetched(HeadServer(bundle(tarred(honest)))) == 2
-    assert "holds something that did not come from a cluster" in capsys.readouterr().err
-
-
-def test_what_needs_the_data_of_the_cluster_is_gone_on_with_there(
-    honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = {"path": "/cluster/rows.csv", "text": ["text"], "label": "label"}
-    spec = yaml.safe_dump(SPEC | {"task": "text_classification", "trainable": "finetune", "data": data}).encode()
-    members = [(name, spec if name == "reviews/spec.yaml" else content) for name, content in honest]
-    assert fetched(HeadServer(bundle(tarred(members)))) == 0
-    capsys.readouterr()
-    for words in (["resume", "reviews"], ["extend", "reviews", "seeds=[0, 1]"]):
-        assert main([*words, "--trust-fetched"]) == 2
-        told = capsys.readouterr().err
-        assert "/cluster/rows.csv" in told
-        assert "on its cluster the same `tunefleet submit` goes on with --resume, --extend" in told
-
-
-def test_a_second_fetch_keeps_the_looks_at_test_that_were_recorded_here(
-    honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert fetched(HeadServer(bundle(tarred(honest)))) == 0
-    looks = [FinalModel("/m", "a", 1.0, seed, {"accuracy": 0.5}, 100, 1.5, 7.0) for seed in (0, 1)]
-
-    def recorded(act: Callable[[StudyStore], Any]) -> Any:
-        store = StudyStore(sqlite_url(laptop / "runs/reviews/study.db"))
-        try:
-            return act(store)
-        finally:
-            store.close()
-
-    def look(store: StudyStore) -> None:
-        for model in looks:
-            store.writer("reviews", store.load("reviews").studies[0]).add_final(model)
-
-    recorded(look)
-    for _ in range(2):
-        assert fetched(HeadServer(bundle(tarred(honest)))) == 0, capsys.readouterr().err
-        assert recorded(lambda store: store.load("reviews").studies[0].finals) == tuple(looks)
-    assert json.loads((laptop / "runs/reviews/results.json").read_text())["studies"][0]["finals"] != []
-
-
-def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
-    honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert fetched(HeadServer(bundle(tarred(honest)))) == 0
-    store, ledger = laptop / "runs/reviews/study.db", EvaluationLedger(laptop / "runs")
-    assert ledger.read().entries == {}  # of a version that recorded no rows
-    hidden = FinalModel("/m", "a", 1.0, 0, {}, 100, 1.5, 7.0, "packed")
-    shown = FinalModel("/m", "a", 1.0, 0, {"accuracy": 0.5}, 100, 1.5, 7.0)
-
-    def tell(model: FinalModel) -> None:
-        with contextlib.closing(StudyStore(sqlite_url(store))) as opened:
-            (study, *_) = opened.load("reviews").studies
-            writer = opened.writer("reviews", study)
-            writer.add_final(model)
-            writer.set_test_rows(
-                TestRows.of(hashes_of([("a",), ("b",)])).to_json(), EarlierEvaluations(2, 0, 0, (), 0, 0, ())
-            )
-
-    tell(hidden)
-    with_rows = [(name, store.read_bytes() if name == "reviews/study.db" else content) for name, content in honest]
-    tell(shown)
-    assert fetched(HeadServer(bundle(tarred(with_rows)))) == 0, capsys.readouterr().err
-    with contextlib.closing(StudyStore(sqlite_url(store))) as opened:
-        (study, *_) = opened.load("reviews").studies
-    assert study.finals == (shown,)
-    assert list(ledger.read().entries) == [final_evaluation_id("reviews", study, shown)]
 
 
 def test_what_a_cluster_says_reaches_no_terminal_as_a_command(laptop: Path, capsys: pytest.CaptureFixture[str]) -> None:
