@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any
@@ -66,8 +65,3 @@ def computed_objective(compute: Callable[[dict[str, Any]], Any], evaluated: Mapp
         step = "return one number: several objectives are not searched"
         raise InputError("compute_objective", value, f"returned a {type(value).__name__}", step)
     return float(value)
-
-
-def is_finite(loss: Any) -> bool:
-    """True if a training loss (a number, or a tensor of one) is neither NaN nor infinite."""
-    return math.isfinite(float(loss))

@@ -25,7 +25,7 @@ from tuning.cli.parameters import experiment_argument, storage_option, store_opt
 @click.option(
     "--reveal-test",
     is_flag=True,
-    help="show its test score, and record the look; of a model that is there already, without training again",
+    help="show its test score, and record the evaluation; a model that is there already is not trained again",
 )
 @click.option("--address", metavar="HOST:PORT", help="of another Ray than the spec's; auto, or null: its own")
 @click.option("--push-to-hub", metavar="REPO", help="upload it to USER/NAME on the Hugging Face Hub, private")

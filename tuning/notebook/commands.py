@@ -238,7 +238,7 @@ def train_final(
         out: the folder; default: NAME-model.
         force: replace a model that train_final has written there.
         address: of another Ray than the spec's.
-        reveal_test: show its test score, and record the look; of a model that is there already, without training again.
+        reveal_test: show its test score, and record the evaluation; a model that is there already is not trained again.
         storage, store: as in `load_outcome`.
 
     Raises:

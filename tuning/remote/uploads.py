@@ -54,7 +54,7 @@ def collect_uploads(spec: ExperimentSpec, on_cluster: Collection[str]) -> tuple[
         base, files = _data_files(spec)
         folder = _digest(files)
         uploads += (Upload(path, f"{folder}/{name}") for name, path in files.items())
-        spec = spec.model_copy(update={"data": _moved(spec.data, base, files, f"{uploads_folder}/{folder}")})
+        spec = spec.model_copy(update={"data": _moved(spec.data, base, f"{uploads_folder}/{folder}")})
     if "model" not in on_cluster and spec.model != EMBEDDED and Path(spec.model).is_dir():
         files = _below(Path(spec.model))
         folder = f"{_digest(files)}/{Path(spec.model).name}"
@@ -124,7 +124,7 @@ def _name(path: Path, base: Path | None) -> str:
     return f"elsewhere/{hashlib.sha256(str(absolute.parent).encode()).hexdigest()[:8]}/{absolute.name}"
 
 
-def _moved(data: DataSpec, base: Path | None, files: Mapping[str, Path], uploads_folder: str) -> DataSpec:
+def _moved(data: DataSpec, base: Path | None, uploads_folder: str) -> DataSpec:
     changed = {}
     if data.path is not None:
         start = Path(data.path)

@@ -244,8 +244,7 @@ def _keys(file: Path) -> list[str]:
 
 def pieces(text: str) -> float:
     """About how many tokens a text has."""
-    found = PIECES.findall(text)
-    return PIECES_PER_WORD * len(found)
+    return PIECES_PER_WORD * len(PIECES.findall(text))
 
 
 def _text(cell: Any) -> str | None:

@@ -37,7 +37,7 @@ class HeldSlots:
     def check(self, held: int, held_now: Callable[[], int]) -> int | None:
         """Checks the cluster.
 
-        Now and then `LeakCheck` checks the nodes, too: Tune, too, drops placement groups while they are made.
+        Now and then `LeakCheck` looks for leaks on the nodes: Tune drops placement groups while they are made.
 
         Args:
             held: the most slots that the study's processes have held since the check before.

@@ -176,7 +176,7 @@ class StudySupervisor:
         return str(trial.trial_id)
 
     def handle_failure(self, controller: Controller, trial: Trial, error: Exception) -> None:
-        """Decides on a call that has ended with `error`; a process that died without one is diagnosed into first."""
+        """Decides on a call that has ended with `error`; the end of a process without one is diagnosed first."""
         if isinstance(error, RayActorError) and error.actor_id in self._settled:
             return  # handled before; the trial may be somewhere else by now
         self._disk_full_error = self._disk_full_error or full_disk_error(error, controller.storage_folder)

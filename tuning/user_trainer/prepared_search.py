@@ -91,7 +91,7 @@ def prepare_search(request: SearchRequest) -> PreparedSearch:
     before = _recorded(name, storage) if options.resume or options.resume_if_exists else None
     raw = {
         **_shipped(request, factory, searched, space, storage),
-        **_sections(request, factory, options, objective, strategies, space),
+        **_sections(request, factory, options, objective, strategies),
         "name": name,
     }
     raw |= {key: before[key] for key in ("trainable", "space") if before and _was_shipped(before[key], raw[key])}
@@ -170,7 +170,6 @@ def _sections(
     options: SearchOptions,
     objective: SearchObjective,
     strategies: list[dict[str, Any]],
-    space: Space,
 ) -> dict[str, Any]:
     seeds = request.seeds or (0 if options.seed is None else options.seed,)
     own = {name for name in options.mutations if name not in TUNABLES}

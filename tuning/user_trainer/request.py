@@ -144,9 +144,7 @@ def require_evaluations(arguments: Any, strategies: list[dict[str, Any]], option
         InputError: the arguments of the Trainer ask for an evaluation at the end only.
     """
     known = find_strategies()
-    kinds = (
-        known.get(str(strategy.get("kind"))) for strategy in strategies
-    )  # an unknown kind is refused with the spec
+    kinds = (known.get(str(strategy.get("kind"))) for strategy in strategies)  # None: it is refused with the spec
     deciding = [kind.kind for kind in kinds if kind is not None and kind.decides_on_the_way]
     if not deciding or arguments is None:
         return

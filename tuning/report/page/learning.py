@@ -71,8 +71,10 @@ def learning_figure(
     curves = [curve for study in outcome.studies for curve in trial_curves(study)]
     views = []
     for info in curve_views(curves, chosen, failed_apart(outcome, chosen)):
-        draw = _draw_strategies if info.label in (ALL, FAILED) else _draw_states
-        plot = draw(info, metric, mode, colours, dashes)
+        if info.label in (ALL, FAILED):
+            plot = _draw_strategies(info, metric, mode, colours, dashes)
+        else:
+            plot = _draw_states(info, metric, mode)
         views.append(View(info.label, _summary(info, metric, mode), plot))
     return Figure(
         id="learning",
@@ -125,9 +127,7 @@ def unbroken(trial: TrialOutcome) -> Iterator[tuple[Report, ...]]:
         yield trial.reports[start:end]
 
 
-def _draw_states(
-    info: CurveView, metric: str, mode: str, colours: Mapping[str, str], dashes: Mapping[str, str]
-) -> dict[str, Any]:
+def _draw_states(info: CurveView, metric: str, mode: str) -> dict[str, Any]:
     """Draws one strategy with a trace per state. A trace per trial would take seconds to draw."""
     import plotly.graph_objects as go
 
