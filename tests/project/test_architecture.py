@@ -1,6 +1,6 @@
 """Packages import only what the design allows them, read from the sources.
 
-`test_imports` checks in an interpreter what is loaded, `test_circles` and `test_house` hold the rules inside the packages.
+`test_imports` checks in an interpreter what is loaded; `test_circles` and `test_house` hold rules inside the packages.
 """
 
 from __future__ import annotations

@@ -110,8 +110,9 @@ def _label(rows: TrainingRows, texts: Sequence[Column], unsure: list[str]) -> Co
 def _label_order(column: Column, index: int) -> tuple[bool, bool, int, bool, int]:
     """The key by which columns are sorted, the likeliest label first.
 
-    Columns that are called like a label are first; of these the filled ones, the names most like a label's, classes, and
-    the shorter names: a column derived from another has a longer one. Of others the last column of a file is the likeliest.
+    Columns that are called like a label are first; of these the filled ones, the names most like a label's, classes,
+    and the shorter names: a column derived from another has a longer one. Of other columns the last of a file is the
+    likeliest.
     """
     rank = _rank(column.name, LABELS)
     known = rank < len(LABELS)

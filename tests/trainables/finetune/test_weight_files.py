@@ -77,7 +77,8 @@ def test_files_that_transformers_does_not_read_do_not_count_as_weights(folder: P
     shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
     assert weight_bytes(str(folder)) == size
     (folder / "model.safetensors").unlink()
-    assert "has no model.safetensors and no model.safetensors.index.json, but consolidated.safetensors" in only_fault(folder)
+    fault = "has no model.safetensors and no model.safetensors.index.json, but consolidated.safetensors"
+    assert fault in only_fault(folder)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Users' own words for what a spec has: short forms, other words for values, keys in another place, seeds of any kind."""
+"""Users' own words for what a spec has: short forms, other words for values, keys in another place, large seeds."""
 
 from __future__ import annotations
 
@@ -144,7 +144,8 @@ def test_a_seed_that_no_trial_can_take_is_refused_with_the_range(field: str, val
 def test_the_largest_seed_is_taken_and_its_sum_with_a_search_seed_is_refused() -> None:
     assert spec("seed=4294967295").trial_spec(0).seed == 4294967295
     assert spec("seeds=[4294967295]").trial_spec(4294967295).seed == 4294967295
-    assert only_mistake("seed=4294967295", "seeds=[0, 1]").startswith("seeds.1: 1: with seed: 4294967295 it is more than")
+    sum_too_large = only_mistake("seed=4294967295", "seeds=[0, 1]")
+    assert sum_too_large.startswith("seeds.1: 1: with seed: 4294967295 it is more than")
 
 
 @pytest.mark.parametrize(
