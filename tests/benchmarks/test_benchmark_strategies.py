@@ -48,7 +48,7 @@ def test_a_run_is_written_down_and_a_finished_one_again_without_running(tmp_path
 
 
 @pytest.mark.unit
-def test_a_missing_browser_is_told_before_anything_runs(
+def test_a_missing_browser_is_reported_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

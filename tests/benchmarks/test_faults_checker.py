@@ -140,7 +140,7 @@ def test_a_planted_fault_is_complained_of(name: str) -> None:
     assert [found for found in complaints(plant(killed()), 2) if complaint in found]
 
 
-def test_another_outcome_than_the_undisturbed_one_is_told_with_the_trial() -> None:
+def test_another_outcome_than_the_undisturbed_one_is_reported_with_the_trial() -> None:
     (has, lacks) = differing(study(trial(0, 1e-3, 4)), study(trial(0, 1e-3, 2, TrialState.STOPPED)))
     assert (has[:4], lacks[:6]) == ("has ", "lacks ")
     assert "'completed'" in has

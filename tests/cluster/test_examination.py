@@ -19,7 +19,7 @@ def found(topic: str) -> Finding:
     return one
 
 
-def test_every_topic_is_told_and_what_is_amiss_comes_with_advice() -> None:
+def test_every_topic_is_reported_and_what_is_amiss_comes_with_advice() -> None:
     findings = examine_machine()
     topics = [finding.topic for finding in findings]
     assert topics == [
@@ -41,7 +41,7 @@ def test_a_folder_that_cannot_be_written_is_lacking(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]  # looking has made nothing
 
 
-def test_proxies_are_told_without_their_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_are_reported_without_their_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     assert found("proxies") == Finding("proxies", State.FINE, "none is set")

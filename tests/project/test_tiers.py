@@ -54,7 +54,7 @@ def test_a_test_of_a_tier_without_processes_that_starts_one_fails(tier: str, sta
         start()
 
 
-def test_what_is_caught_of_it_is_told_in_the_name_of_the_test(request: pytest.FixtureRequest) -> None:
+def test_what_is_caught_of_it_is_reported_in_the_name_of_the_test(request: pytest.FixtureRequest) -> None:
     """The hook is the one in which this test runs."""
     with pytest.raises(tiers.StartedAProcess, match=request.node.name):
         os.system("true")
@@ -87,7 +87,7 @@ def test_files_without_a_test_of_the_tier_that_is_asked_for_are_not_imported(
     assert tiers.is_of_others(file, expression) is left_out
 
 
-def test_the_slowest_tests_are_told_with_their_tier_the_slowest_first() -> None:
+def test_the_slowest_tests_are_reported_with_their_tier_the_slowest_first() -> None:
     rows = [("unit", "a", 1.0), ("ray", "b", 30.25), ("tune", "c", 2.0)]
     assert tiers.slowest(rows, count=2) == ["   30.2 s  ray     b", "    2.0 s  tune    c"]
 

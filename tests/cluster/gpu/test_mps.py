@@ -130,7 +130,7 @@ def test_a_daemon_that_was_not_needed_is_neither_started_nor_ended(tool: Tool, f
 
 
 @pytest.mark.system
-def test_a_daemon_that_does_not_end_when_told_is_ended_by_its_process_id(tool: Tool, folder: Path) -> None:
+def test_a_daemon_that_does_not_end_when_asked_is_ended_by_its_process_id(tool: Tool, folder: Path) -> None:
     tool(CONTROL, PROGRAM.replace('(pipes / "control").unlink()', "sys.exit(1)"))
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with MpsDaemons(str(folder)) as daemons:

@@ -48,12 +48,12 @@ def refusal(url: str) -> str:
     return str(caught.value)
 
 
-def test_another_ray_than_ours_is_told_before_anything_is_sent() -> None:
+def test_another_ray_than_ours_is_reported_before_anything_is_sent() -> None:
     with standing_in("2.9.3") as port:
         assert "runs Ray 2.9.3, this machine Ray" in refusal(f"http://127.0.0.1:{port}")
 
 
-def test_what_is_no_dashboard_is_told_as_such() -> None:
+def test_what_is_no_dashboard_is_reported_as_such() -> None:
     with standing_in(None) as port:
         assert "is no Ray dashboard" in refusal(f"http://127.0.0.1:{port}")
     assert f"no dashboard answers at http://127.0.0.1:{port}" in refusal(f"http://127.0.0.1:{port}")

@@ -61,12 +61,12 @@ def test_the_owner_of_a_listening_socket_is_found_whatever_it_is_bound_to(
     ("host", "here"),
     [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("203.0.113.7", False)],
 )
-def test_this_machine_is_told_from_others(host: str, here: bool) -> None:
+def test_this_machine_is_distinguished_from_others(host: str, here: bool) -> None:
     assert is_here(host) is here
 
 
 @pytest.mark.unit
-def test_an_account_that_there_is_not_is_told() -> None:
+def test_an_account_that_does_not_exist_is_reported() -> None:
     with pytest.raises(ClusterError, match="run_by: nobody-at-all: this machine has no account of that name"):
         refuse_strangers("--address", "127.0.0.1", 1, run_by="nobody-at-all", step="")
 

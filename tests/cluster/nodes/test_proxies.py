@@ -182,7 +182,7 @@ def test_the_token_is_not_sent_in_clear_text_through_a_proxy(variable: str, monk
 
 @pytest.mark.unit
 @pytest.mark.parametrize("status", [403, 407, 502, 503])
-def test_what_a_proxy_refuses_is_told_as_the_proxys_word(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_proxy_refuses_is_reported_as_the_proxys_word(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with proxy_that_answers(status) as proxy:
         name_proxy(monkeypatch, "http_proxy", proxy.url)
         with pytest.raises(ClusterError, match=rf"the proxy {proxy.url} \(http_proxy\) stands in the way.*{status}"):
@@ -217,7 +217,7 @@ def test_through_a_proxy_https_carries_every_request_and_the_log_and_the_proxy_r
 
 
 @pytest.mark.unit
-def test_a_proxy_that_is_not_there_is_told_with_the_variable_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_is_not_there_is_reported_with_the_variable_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     name_proxy(monkeypatch, "ALL_PROXY", DEAD)
     with pytest.raises(ClusterError, match=r"the proxy http://127.0.0.1:9 \(ALL_PROXY\) stands in the way.*refused"):
         open_dashboard("http://head.invalid:8265")

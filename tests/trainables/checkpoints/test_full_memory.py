@@ -59,7 +59,7 @@ WRITERS = [by_safetensors, by_torch, by_hand]
 
 @pytest.mark.unit
 @pytest.mark.parametrize("writer", WRITERS)
-def test_memory_that_turns_out_to_be_full_fails_no_trial_and_is_told_once(
+def test_memory_that_turns_out_to_be_full_fails_no_trial_and_is_reported_once(
     study: Path, writer: Callable[[Path], None]
 ) -> None:
     made = {"write": staticmethod(writer), "meets": SharedMemory(study).folder}

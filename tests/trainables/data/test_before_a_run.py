@@ -21,7 +21,7 @@ def problems(options: DataSpec, task: str = "text_classification") -> list[tuple
     return find_task(task).check(options)
 
 
-def test_rows_subsets_and_labels_are_told_at_once(tmp_path: Path) -> None:
+def test_rows_subsets_and_labels_are_reported_at_once(tmp_path: Path) -> None:
     words: list[Any] = texts(40)
     words[3] = words[9] = None
     options = two_columns(tmp_path, text=words, label=["cat", "dog"] * 19 + [None, "dog"])
@@ -43,14 +43,14 @@ def test_rows_subsets_and_labels_are_told_at_once(tmp_path: Path) -> None:
         assert all(part in message for part in words_of_it), message
 
 
-def test_what_check_tells_is_told_by_a_run_too(tmp_path: Path) -> None:
+def test_what_check_reports_is_reported_by_a_run_too(tmp_path: Path) -> None:
     """Only a run reads the rows of a Hub data set."""
     options = two_columns(tmp_path).model_copy(update={"subset": Subset(train=100, validation=80)})
     told = "100: the train split has 28 rows; .* Also: data.subset.validation: 80: the validation split has 4 rows"
     unusable("data.subset.train", told, "text_classification", options)
 
 
-def test_every_subset_that_is_too_large_is_told(tmp_path: Path) -> None:
+def test_every_subset_that_is_too_large_is_reported(tmp_path: Path) -> None:
     options = two_columns(tmp_path).model_copy(update={"subset": Subset(train=100, validation=80, test=8)})
     assert problems(options) == [
         ("data.subset.train", "100: the train split has 28 rows; ask for fewer, or null for all"),
@@ -58,7 +58,7 @@ def test_every_subset_that_is_too_large_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_every_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_every_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_bytes("text,label\ncaf\u00e9,1\n".encode("cp1252"))
     (tmp_path / "test.jsonl").write_text('{"text": \n')
     found = problems(generic(tmp_path))
@@ -67,7 +67,7 @@ def test_every_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert "line 1 is no JSON" in found[1][1]
 
 
-def test_a_missing_column_is_told_once_with_the_number_of_files(tmp_path: Path) -> None:
+def test_a_missing_column_is_reported_once_with_the_number_of_files(tmp_path: Path) -> None:
     options = two_columns(tmp_path)
     write_csv(tmp_path / "test.csv", {"text": texts(4, 100), "label": [0, 1, 0, 1]})
     found = problems(options.model_copy(update={"text": ("words",), "label": "lable"}))
@@ -75,7 +75,7 @@ def test_a_missing_column_is_told_once_with_the_number_of_files(tmp_path: Path) 
     assert "(and 1 more) has no such column" in found[0][1]
 
 
-def test_classes_with_too_few_rows_are_told_together(tmp_path: Path) -> None:
+def test_classes_with_too_few_rows_are_reported_together(tmp_path: Path) -> None:
     options = two_columns(tmp_path, label=["a", "b"] * 18 + ["one", "two", "three", "four"])
     [(path, message)] = problems(options)
     assert path == "data.label"
@@ -83,20 +83,20 @@ def test_classes_with_too_few_rows_are_told_together(tmp_path: Path) -> None:
     assert "(so have one, three and two)" in message
 
 
-def test_rows_that_repeat_each_other_are_told_with_what_they_leave(tmp_path: Path) -> None:
+def test_rows_that_repeat_each_other_are_reported_with_what_they_leave(tmp_path: Path) -> None:
     options = two_columns(tmp_path, text=texts(2) * 20)
     assert all("(38 rows are left out, whose text stands there already)" in message for _, message in problems(options))
     assert problems(options)
 
 
-def test_no_row_with_a_text_is_told_as_that(tmp_path: Path) -> None:
+def test_no_row_with_a_text_is_reported_as_that(tmp_path: Path) -> None:
     options = two_columns(tmp_path, text=[None] * 40).model_copy(update={"drop_empty": True})
     assert problems(options) == [
         ("data.train", f"'{tmp_path}/train.csv': has no row with a text; choose another column")
     ]
 
 
-def test_a_free_text_column_as_label_is_told_shortly(tmp_path: Path) -> None:
+def test_a_free_text_column_as_label_is_reported_shortly(tmp_path: Path) -> None:
     [*found] = problems(two_columns(tmp_path, label=texts(40, 500)))
     assert {path for path, _ in found} == {"data.label", "data.test_fraction"}
     assert all(len(message) < 400 for _, message in found)

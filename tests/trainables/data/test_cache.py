@@ -227,7 +227,7 @@ def test_rows_that_change_while_they_are_used_are_refused(spec: FineTuneSpec) ->
 
 
 @pytest.mark.unit
-def test_a_missing_file_is_told_before_the_store_is_asked(spec: FineTuneSpec) -> None:
+def test_a_missing_file_is_reported_before_the_store_is_asked(spec: FineTuneSpec) -> None:
     prepare_anew(spec)
     Path(str(spec.data.path)).unlink()
     with pytest.raises(TaskError, match=r"data.path: .*no such file or folder"):

@@ -38,14 +38,14 @@ def test_nothing_is_said_of_data_that_are_in_order() -> None:
     assert warnings_of(summary(splits=dict.fromkeys(("train", "validation", "test"), numbers))) == ()
 
 
-def test_contradictory_labels_are_told_however_few() -> None:
+def test_contradictory_labels_are_reported_however_few() -> None:
     (one,) = warnings_of(summary(contradictions=1))
     assert one.startswith("1 text stands in the data with more than one label, and one of them is used")
     (many,) = warnings_of(summary(contradictions=1040))
     assert many.startswith("1,040 texts stand in the data")
 
 
-def test_many_duplicates_are_told_with_their_number_and_that_of_all_rows() -> None:
+def test_many_duplicates_are_reported_with_their_number_and_that_of_all_rows() -> None:
     (told,) = warnings_of(summary(duplicates=90_000))
     assert told.startswith("90,000 of 100,000 rows repeat a text")
 
@@ -54,13 +54,13 @@ def test_many_duplicates_are_told_with_their_number_and_that_of_all_rows() -> No
     ("first", "second"),
     [("neg", "neg "), ("Positive", "positive"), ("1", "01"), ("1", "1.0"), ("not_spam", "not spam"), ("ﬁt", "fit")],
 )
-def test_class_names_that_look_alike_are_told(first: str, second: str) -> None:
+def test_class_names_that_look_alike_are_reported(first: str, second: str) -> None:
     (told,) = warnings_of(with_classes(**{first: 500, second: 500, "other": 500}))
     assert f"{first!r}, {second!r} look alike" in told
 
 
 @pytest.mark.parametrize("name", ["NA", "nan", "null", "None", "n/a", "?", "unknown"])
-def test_a_class_that_may_stand_for_a_missing_label_is_told(name: str) -> None:
+def test_a_class_that_may_stand_for_a_missing_label_is_reported(name: str) -> None:
     (told,) = warnings_of(with_classes(**{name: 500, "pos": 500}))
     assert told.startswith(f"{name!r} is a class here")
 
@@ -78,7 +78,7 @@ def test_classes_with_too_few_rows_to_score_are_named_by_split() -> None:
     assert told[0].endswith("whose scores are chance: give the validation split more rows")
 
 
-def test_cut_rows_and_lost_tokens_are_told_with_the_longest_text() -> None:
+def test_cut_rows_and_lost_tokens_are_reported_with_the_longest_text() -> None:
     (told,) = warnings_of(summary(tokens=tokens(cut_rows=3500, lost_share=0.42, longest=2100, median=180)))
     assert told == (
         "rows of more than 128 tokens are cut (train 50 %; the longest has 2,100). Raise data.max_length where it is "
@@ -91,18 +91,18 @@ def test_cut_rows_and_lost_tokens_are_told_with_the_longest_text() -> None:
     assert "The model takes no more: choose one for longer texts" in told
 
 
-def test_words_that_the_tokenizer_does_not_know_are_told_first() -> None:
+def test_words_that_the_tokenizer_does_not_know_are_reported_first() -> None:
     told = warnings_of(summary(tokens=tokens(unknown_share=0.93), contradictions=2))
     assert told[0].startswith("93 % of the train tokens are unknown to the model's tokenizer")
 
 
-def test_a_column_of_numbers_for_texts_is_told_once() -> None:
+def test_a_column_of_numbers_for_texts_is_reported_once() -> None:
     ids = SplitSummary(rows=1000, classes={"a": 500, "b": 500}, numeric_texts=998)
     (told,) = warnings_of(summary(splits=dict.fromkeys(("train", "validation", "test"), ids)))
     assert told.startswith("998 of 1,000 train texts are a number and nothing else: is data.text the column")
 
 
-def test_a_small_validation_split_is_told_with_the_worth_of_a_row() -> None:
+def test_a_small_validation_split_is_reported_with_the_worth_of_a_row() -> None:
     splits = {name: SplitSummary(rows=30, classes={"a": 15, "b": 15}) for name in ("train", "validation", "test")}
     (told,) = warnings_of(summary(splits=splits))
     assert told.startswith("30 validation rows: one row is worth 0.0333 of accuracy")
@@ -117,7 +117,7 @@ def small(origin: str = "", available: int = 30, files: bool = True) -> str:
     return told.partition("tie: ")[2]
 
 
-def test_a_small_split_is_told_with_what_limits_it_and_nothing_else() -> None:
+def test_a_small_split_is_reported_with_what_limits_it_and_nothing_else() -> None:
     assert small() == "raise data.validation_fraction, or add rows"
     assert small("val2.csv") == "add rows to val2.csv"
     hub = "nyu-mll/glue (validation)"
@@ -129,7 +129,7 @@ def test_a_small_split_is_told_with_what_limits_it_and_nothing_else() -> None:
     assert small("val2.csv", available=80) == both + "add rows to val2.csv"
 
 
-def test_rare_classes_are_told_with_what_limits_their_split() -> None:
+def test_rare_classes_are_reported_with_what_limits_their_split() -> None:
     cut = SplitSummary(rows=803, classes={"a": 400, "b": 400, "rare": 3}, cut=True, available=803)
     published = cut.model_copy(update={"cut": False, "origin": "test.csv"})
     train = SplitSummary(rows=3000, classes={"a": 1500, "b": 1400, "rare": 100})
@@ -141,7 +141,7 @@ def test_rare_classes_are_told_with_what_limits_their_split() -> None:
     ]
 
 
-def test_a_fraction_of_a_published_split_is_told_to_have_no_effect() -> None:
+def test_a_fraction_of_a_published_split_is_reported_to_have_no_effect() -> None:
     published = SplitSummary(rows=1000, classes={"neg": 500, "pos": 500}, cut=False, origin="val2.csv")
     splits = dict.fromkeys(("train", "validation", "test"), published)
     (told,) = warnings_of(summary(splits=splits, unread_fractions={"validation": 0.5}))

@@ -74,7 +74,7 @@ def test_a_quote_that_swallows_rows_is_refused_with_its_line(rows: list[str], ru
     unusable("data.path", rf"{rule}.*data\.quoted: false", "text_classification", options)
 
 
-def test_texts_over_several_lines_are_read_and_told(tmp_path: Path) -> None:
+def test_texts_over_several_lines_are_read_and_reported(tmp_path: Path) -> None:
     rows = [f'"Dear editor,\nfilm {i}, again\r\n5, and so on",{i % 2}' for i in range(40)]
     options = write(tmp_path / "train.csv", "\n".join(["text,label", *rows]) + "\n")
     loaded = find_task("text_classification").load(options)
@@ -95,7 +95,7 @@ def test_whoever_asks_for_quoting_may_have_texts_that_look_like_rows(tmp_path: P
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt"])
-def test_the_separator_is_found_and_told_whatever_the_file_is_called(
+def test_the_separator_is_found_and_reported_whatever_the_file_is_called(
     separator: str, suffix: str, tmp_path: Path
 ) -> None:
     options = write(tmp_path / f"train{suffix}", "\n".join(lines(separator)) + "\n")
@@ -176,7 +176,7 @@ def test_spaces_around_the_names_of_columns_mean_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("row", ["{0},film {0},{1}", "film {0},{1},"])
-def test_a_column_that_only_rows_have_is_told_as_that(row: str, tmp_path: Path) -> None:
+def test_a_column_that_only_rows_have_is_reported_as_that(row: str, tmp_path: Path) -> None:
     text = "\n".join(["text,label", *(row.format(i, i % 2) for i in range(40))])
     rule = "40 rows have not as many fields .*; name the first column too"
     unusable("data.path", rule, "text_classification", write(tmp_path / "train.csv", text))
@@ -187,7 +187,7 @@ def test_a_tsv_whose_header_is_quoted_is_read_with_quoting(tmp_path: Path) -> No
     assert "film 3" in read_as(write(tmp_path / "train.tsv", "\n".join(rows)))
 
 
-def test_a_file_without_names_of_columns_is_told_as_such(tmp_path: Path) -> None:
+def test_a_file_without_names_of_columns_is_reported_as_such(tmp_path: Path) -> None:
     options = write(tmp_path / "train.csv", "\n".join(f"film {i},{i % 2}" for i in range(40)))
     unusable(
         "data.text", "no such column; its first line looks like a row: the names .*", "text_classification", options

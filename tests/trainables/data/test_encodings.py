@@ -104,12 +104,12 @@ def test_utf_8_with_a_mark_may_be_called_utf_8(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["train.csv", "train.json"])
-def test_what_is_no_text_is_told_as_what_it_is(name: str, content: bytes, rule: str, tmp_path: Path) -> None:
+def test_what_is_no_text_is_reported_as_what_it_is(name: str, content: bytes, rule: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     unusable("data.path", rule, "text_classification", generic(tmp_path / name))
 
 
-def test_a_git_lfs_pointer_in_place_of_a_parquet_file_is_told(tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_in_place_of_a_parquet_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n")
     unusable("data.path", "Git LFS pointer", "text_classification", generic(tmp_path))
 
@@ -118,7 +118,7 @@ def test_a_git_lfs_pointer_in_place_of_a_parquet_file_is_told(tmp_path: Path) ->
     ("name", "step"),
     [("rows.xlsx", "export the sheet as CSV"), ("rows.csv.zip", "unpack it"), ("rows.feather", "write it as Parquet")],
 )
-def test_a_file_of_another_type_is_told_what_to_become(name: str, step: str, tmp_path: Path) -> None:
+def test_a_file_of_another_type_is_refused_with_what_to_convert_it_to(name: str, step: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"anything")
     unusable("data.path", rf"cannot be read; {step}", "text_classification", generic(tmp_path / name))
 

@@ -103,7 +103,7 @@ def test_a_class_that_few_groups_hold_stands_in_each_split(tmp_path: Path) -> No
         assert all(set(split["label"]) == {0, 1} for split in data[:3])
 
 
-def test_groups_of_published_splits_are_left_and_their_rows_are_told(tmp_path: Path) -> None:
+def test_groups_of_published_splits_are_left_and_their_rows_are_reported(tmp_path: Path) -> None:
     options = written(tmp_path, [f"author {i // 4}" for i in range(60)])
     written(tmp_path, ["author 0", "author 1", *(f"other {i}" for i in range(8))], name="validation")
     written(tmp_path, ["author 0", "author 0", *(f"other {i}" for i in range(18))], name="test")

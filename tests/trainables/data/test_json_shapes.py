@@ -31,7 +31,7 @@ COLUMNS = {name: [row[name] for row in ROWS] for name in ROWS[0]}
 )
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("name", ["train.json", "train.jsonl"])
-def test_the_shapes_that_tools_write_are_read_and_told(
+def test_the_shapes_that_tools_write_are_read_and_reported(
     name: str, indent: int | None, content: Any, shape: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(json.dumps(content, indent=indent))
@@ -71,7 +71,7 @@ def test_another_shape_is_refused_with_the_one_that_is_wanted(content: Any, rule
     unusable("data.path", rule, "text_classification", generic(tmp_path))
 
 
-def test_a_misspelt_column_of_columns_is_told_with_the_known_ones(tmp_path: Path) -> None:
+def test_a_misspelt_column_of_columns_is_reported_with_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "train.json").write_text(json.dumps(COLUMNS))
     options = generic(tmp_path).model_copy(update={"label": "lable"})
     unusable("data.label", r"no such column; set data\.label; did you mean label", "text_classification", options)
@@ -89,7 +89,7 @@ def test_half_a_character_is_no_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["train.json", "train.jsonl"])
-def test_json_that_nests_without_end_is_told(name: str, tmp_path: Path) -> None:
+def test_json_that_nests_without_end_is_reported(name: str, tmp_path: Path) -> None:
     deep = '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}"
     (tmp_path / name).write_text("\n".join([*map(json.dumps, ROWS[:3]), deep]))
     unusable("data.path", r"line 4 is no JSON \(it nests too deeply", "text_classification", generic(tmp_path))

@@ -94,7 +94,7 @@ def test_numbers_in_one_split_and_texts_in_another_are_all_texts(tmp_path: Path)
 
 
 @pytest.mark.parametrize("missing", [math.nan, None, "  "])
-def test_a_missing_label_is_told_with_its_rows(missing: float | str | None, tmp_path: Path) -> None:
+def test_a_missing_label_is_reported_with_its_rows(missing: float | str | None, tmp_path: Path) -> None:
     labels = ["x", "y", missing] if isinstance(missing, str) else [0.0, 1.0, missing]
     write_columns(tmp_path / "train.parquet", {"text": texts(60), "label": labels * 20})
     rule = r"20 rows have no label: rows 3, 6, 9 and 17 more of .*train\.parquet"
@@ -131,7 +131,7 @@ def test_training_rows_that_all_say_minus_one_are_of_one_class(tmp_path: Path) -
     unusable("data.label", "'-1': is the only class", "text_classification", csv(tmp_path, "-1"))
 
 
-def test_one_class_is_not_told_as_many_unknown_ones(tmp_path: Path) -> None:
+def test_one_class_is_not_reported_as_many_unknown_ones(tmp_path: Path) -> None:
     options = csv(tmp_path, "1")
     (tmp_path / "validation.csv").write_text("text,label\nnew,0\n")
     assert [path for path, _ in find_task("text_classification").check(options)] == ["data.label"]
@@ -182,7 +182,7 @@ def test_a_class_is_named_as_yaml_writes_it(given: object, positive: str | None)
     assert DataSpec.model_validate({"positive": given}).positive == positive
 
 
-def test_a_decimal_comma_is_told(tmp_path: Path) -> None:
+def test_a_decimal_comma_is_reported(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("text;label\n" + "".join(f"{text};{i},5\n" for i, text in enumerate(texts(40))))
     rule = r"'0,5': 40 rows have a label that is no finite number: lines 2, 3, 4 .*write a decimal point"
     unusable("data.label", rule, "text_regression", generic(tmp_path))

@@ -20,7 +20,7 @@ def summary(options: DataSpec, task: str = "text_classification") -> DataSummary
     return find_task(task).load(options).summary
 
 
-def test_files_and_splits_are_told(tmp_path: Path) -> None:
+def test_files_and_splits_are_reported(tmp_path: Path) -> None:
     options = two_columns(tmp_path, label=["no", "yes", "yes", "yes"] * 10)
     write_csv(tmp_path / "dev.csv", {"text": texts(4, 100), "label": ["no", "yes"] * 2})
     (tmp_path / "README.md").write_text("")
@@ -40,7 +40,7 @@ def test_files_and_splits_are_told(tmp_path: Path) -> None:
     assert DataSummary.model_validate_json(told.model_dump_json()) == told
 
 
-def test_a_split_without_labels_is_told_with_where_the_test_rows_are_from(tmp_path: Path) -> None:
+def test_a_split_without_labels_is_reported_with_where_the_test_rows_are_from(tmp_path: Path) -> None:
     options = two_columns(tmp_path, label=["no", "yes"] * 20)
     assert summary(options).unlabelled == {}
     write_csv(tmp_path / "test.csv", {"text": texts(9, 100)})  # as a competition publishes it
@@ -53,7 +53,7 @@ def test_a_split_without_labels_is_told_with_where_the_test_rows_are_from(tmp_pa
     assert told.splits["test"].rows == 4
 
 
-def test_the_range_of_a_regressions_numbers_is_told(tmp_path: Path) -> None:
+def test_the_range_of_a_regressions_numbers_is_reported(tmp_path: Path) -> None:
     told = summary(two_columns(tmp_path, label=[0.0, 1.0, 2.0, 5.0] * 10), "text_regression")
     assert told.splits["train"].value_range is not None
     low, mean, high = told.splits["train"].value_range
@@ -117,7 +117,7 @@ def test_a_pair_is_empty_when_both_are_or_one_is_missing(tmp_path: Path) -> None
     assert summary(options.model_copy(update={"drop_empty": True}), "rte").empty == 2
 
 
-def test_rows_of_shards_are_told_by_their_own_file(tmp_path: Path) -> None:
+def test_rows_of_shards_are_reported_by_their_own_file(tmp_path: Path) -> None:
     for shard in range(2):
         rows = {"text": texts(20, 20 * shard), "label": ["a", "b"] * 10}
         if shard:

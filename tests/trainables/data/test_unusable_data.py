@@ -53,7 +53,7 @@ def test_the_label_must_not_be_a_text_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.unit
-def test_a_missing_folder_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_folder_is_distinguished_from_a_missing_file(tmp_path: Path) -> None:
     unusable("data.path", "no such file or folder", "imdb", DataSpec(path=str(tmp_path / "nowhere")))
     two_columns(tmp_path)
     unusable("data.test", r"no such file; .* holds train\.csv", "imdb", DataSpec(path=str(tmp_path), test="tset.csv"))

@@ -123,7 +123,7 @@ def test_a_callback_that_ends_the_training_of_one_ends_that_of_all(said: list[di
 
 
 @pytest.mark.system
-def test_a_loss_that_is_no_number_in_one_is_told_by_all(said: list[dict[str, Any]]) -> None:
+def test_a_loss_that_is_no_number_in_one_is_reported_by_all(said: list[dict[str, Any]]) -> None:
     assert all("training loss is nan at epoch 1" in one["spoilt in one"] for one in said)
 
 

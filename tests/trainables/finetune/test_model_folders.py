@@ -46,7 +46,7 @@ def test_a_file_of_a_gigabyte_is_not_read_to_its_end(name: str, folder: Path) ->
     assert f"is longer than {LONGEST_JSON:,} bytes" in only_fault(folder)
 
 
-def test_values_of_the_wrong_kind_are_told_or_passed_over_never_an_error_of_ours(folder: Path) -> None:
+def test_values_of_the_wrong_kind_are_reported_or_passed_over_never_an_error_of_ours(folder: Path) -> None:
     wrong: list[Any] = [None, [], {}, -1, float("inf"), "x", True, [1], 2**70]
     for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
         whole = (folder / name).read_text()
@@ -61,12 +61,12 @@ def test_values_of_the_wrong_kind_are_told_or_passed_over_never_an_error_of_ours
     assert check_model(spec_of(folder)) == []
 
 
-def test_a_type_of_model_that_is_no_text_is_told(folder: Path) -> None:
+def test_a_type_of_model_that_is_no_text_is_reported(folder: Path) -> None:
     change(folder / "config.json", model_type=["bert"])
     assert "has the model_type ['bert']" in only_fault(folder)
 
 
-def test_all_that_is_wrong_is_told_at_once(folder: Path) -> None:
+def test_all_that_is_wrong_is_reported_at_once(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     (folder / "model.safetensors").write_text(POINTER)
     (folder / "tokenizer.json").write_text("")

@@ -61,7 +61,7 @@ class Counted(LearningCurve):
 @pytest.mark.unit
 
 
-def test_what_a_killed_driver_has_left_is_told_again_as_it_was_and_not_computed(tmp_path: Path) -> None:
+def test_what_a_killed_driver_has_left_is_reported_again_as_it_was_and_not_computed(tmp_path: Path) -> None:
     killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
     slot = killed.resumed()
     assert [slot.step(), slot.step()] == killed.told
@@ -77,7 +77,7 @@ def test_what_a_killed_driver_has_left_is_told_again_as_it_was_and_not_computed(
 
 
 @pytest.mark.unit
-def test_of_what_was_left_nothing_damaged_is_told(tmp_path: Path) -> None:
+def test_of_what_was_left_nothing_damaged_is_reported(tmp_path: Path) -> None:
     """A damaged second checkpoint: the first is re-reported, the second recomputed with the same result."""
     killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
     for path in (tmp_path / "study" / "a" / "checkpoint_000001").glob("recipe*.json"):
@@ -91,7 +91,7 @@ def test_of_what_was_left_nothing_damaged_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.unit
 @pytest.mark.parametrize("gone", [False, True])
-def test_what_was_left_is_told_without_its_state_and_made_again_when_the_trial_goes_on(
+def test_what_was_left_is_reported_without_its_state_and_recomputed_when_the_trial_goes_on(
     tmp_path: Path, gone: bool
 ) -> None:
     killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
@@ -110,7 +110,7 @@ def test_what_was_left_is_told_without_its_state_and_made_again_when_the_trial_g
 
 
 @pytest.mark.unit
-def test_it_is_told_from_the_checkpoint_on_that_tune_knows(tmp_path: Path) -> None:
+def test_what_was_left_is_reported_from_the_checkpoint_on_that_tune_knows(tmp_path: Path) -> None:
     killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
     slot = killed.resumed()
     slot.load_checkpoint(str(tmp_path / "study" / "a" / "checkpoint_000000"))

@@ -177,7 +177,7 @@ def test_one_seed_has_no_interval_and_equal_means_no_scale() -> None:
     assert nothing.verdict.startswith("Over 2 tasks pbt, grid and asha share the best mean rank, 2.00 of 3.")
 
 
-def test_what_is_not_finished_is_told() -> None:
+def test_what_is_not_finished_is_reported() -> None:
     first, *others = alike_everywhere(2)
     open_one = replace(first.studies[0], state=StudyState.RUNNING)
     across = compare_across([replace(first, studies=(open_one, *first.studies[1:])), *others])

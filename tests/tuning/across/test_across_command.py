@@ -125,7 +125,7 @@ def test_the_page_of_several_experiments_is_one_file(capsys: pytest.CaptureFixtu
         (["compare", "first", "secnd", "--across"], "did you mean second?"),
     ],
 )
-def test_what_cannot_be_compared_is_told_with_status_2(
+def test_what_cannot_be_compared_is_reported_with_status_2(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2

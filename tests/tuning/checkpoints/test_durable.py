@@ -301,7 +301,7 @@ def test_a_state_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_a_state_on_another_node_is_copied_there_and_its_errors_are_told_here(
+def test_a_state_on_another_node_is_copied_there_and_its_errors_are_reported_here(
     ray_session: None, tmp_path: Path
 ) -> None:
     import ray

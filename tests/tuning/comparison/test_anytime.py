@@ -101,7 +101,7 @@ def test_the_band_of_a_loss_has_the_worse_end_first_and_no_score_beyond_those_th
     assert 0.3 < low <= 1.0
 
 
-def test_the_best_score_of_an_experiment_is_what_regret_is_told_against() -> None:
+def test_the_best_score_of_an_experiment_is_what_regret_is_measured_against() -> None:
     curves = [
         Curve(0, (CurvePoint(0.0, 0.5), CurvePoint(3.0, 0.8)), 5.0),
         Curve(1, (CurvePoint(2.0, 0.7),), 5.0),

@@ -29,7 +29,7 @@ def test_validate_names_the_difference_that_seeds_and_rows_can_tell_and_the_one_
     assert enough.endswith("from seed to seed)")
 
 
-def test_too_few_seeds_are_told_and_where_nothing_is_known_nothing_is(tmp_path: Path) -> None:
+def test_too_few_seeds_are_reported_and_where_nothing_is_known_nothing_is(tmp_path: Path) -> None:
     one = curve_experiment(tmp_path, strategies=TWO, seeds=[0], test=True)
     assert verdict_line(one, DATA) == "verdict: 1 seed can compare models; comparing strategies needs 3 seeds or more"
     five = one.model_copy(update={"seeds": (0, 1, 2, 3, 4)})

@@ -63,7 +63,7 @@ def test_a_lower_loss_wins_when_the_mode_is_min() -> None:
     assert compared(high, low).best == compared(low).rows[0]
 
 
-def test_where_nothing_has_a_score_only_what_failed_is_told() -> None:
+def test_where_nothing_has_a_score_only_what_failed_is_reported() -> None:
     failed = trial(0, [], TrialState.FAILED, error="ValueError: x")
     lost = [dataclasses.replace(one, trials=(failed,), test=None) for one in (grid(wall=300.0), pbt())]
     nothing = compared(*lost)
@@ -112,7 +112,7 @@ def test_sound_data_leave_only_the_caveats_of_the_validation_score_and_of_equal_
     assert "Validation scores" in caveat
 
 
-def test_a_test_score_of_another_trial_than_the_best_is_told() -> None:
+def test_a_test_score_of_another_trial_than_the_best_is_reported() -> None:
     other = dataclasses.replace(grid(), test=scored("t1", 2, 0.5))
     assert any("the test score is of trial 1 (t1)" in caveat for caveat in compared(other).caveats)
 
@@ -135,7 +135,7 @@ def test_a_test_score_over_no_rows_has_no_interval() -> None:
     assert (comparison.rows[0].best.test, comparison.rows[0].best.interval) == (0.7, None)
 
 
-def test_strategies_that_began_elsewhere_are_told_and_those_that_began_alike_are_not() -> None:
+def test_strategies_that_began_elsewhere_are_reported_and_those_that_began_alike_are_not() -> None:
     same, elsewhere = dataclasses.replace(grid(), strategy="other"), grid()
     start = dataclasses.replace(elsewhere.trials[0], params={"learning_rate": 0.5})
     elsewhere = dataclasses.replace(elsewhere, strategy="third", trials=(start, *elsewhere.trials[1:]))
@@ -158,7 +158,7 @@ def test_what_of_the_budget_is_unspent_or_overrun_and_who_was_ended_by_it_are_ca
     assert "Without a budget: pbt" in "\n".join(compared(with_budget(grid(), 99.0), pbt()).caveats)
 
 
-def test_caveats_of_many_studies_are_told_by_strategy() -> None:
+def test_caveats_of_many_studies_are_reported_by_strategy() -> None:
     grids = [with_budget(grid(seed=seed), 100.0 + 4 * seed, reached=True) for seed in range(4)]
     pbts = [with_budget(pbt(seed=seed), 108.0, reached=seed < 2) for seed in range(4)]
     caveats = "\n".join(compared(*grids, *pbts).caveats)
@@ -168,7 +168,7 @@ def test_caveats_of_many_studies_are_told_by_strategy() -> None:
     assert "Ended by the budget, with the best so far: every study." in everyone.caveats
 
 
-def test_unequal_spaces_are_told_by_the_spec() -> None:
+def test_unequal_spaces_are_reported_by_the_spec() -> None:
     outcome = ExperimentOutcome("e", "d", (grid(), pbt()))
     narrow = {"learning_rate": {"uniform": [0.1, 0.2]}}
     strategies = [{"kind": "grid", "label": None, "space": None}, {"kind": "pbt", "label": None, "space": narrow}]
@@ -224,7 +224,7 @@ def test_of_a_loss_the_curse_is_positive_where_the_search_looked_too_good() -> N
     assert row.gap == pytest.approx(0.95 - 0.3)  # the lowest score of the search
 
 
-def test_costs_are_told_in_money_at_the_price_of_the_budget_or_the_one_given() -> None:
+def test_costs_are_shown_in_money_at_the_price_of_the_budget_or_the_one_given() -> None:
     priced = dataclasses.replace(confirmed(grid(), 0.7), price=Price(36.0, "EUR"))
     (row,) = compared(priced).rows
     assert row.money == pytest.approx((100.0 + 5.0) / 3600 * 36)

@@ -98,7 +98,7 @@ def test_the_band_holds_the_whole_true_curve_in_nine_of_ten_searches() -> None:
     assert held >= 0.9 * count
 
 
-def test_without_independent_draws_of_final_scores_there_is_none_and_the_reason_is_told() -> None:
+def test_without_independent_draws_of_final_scores_there_is_none_and_the_reason_is_reported() -> None:
     stopped = compare(ExperimentOutcome("e", "d", (searched(0.5, 0.6, kind="random_asha"),)))
     assert stopped.expected == ()
     assert stopped.no_expected == (

@@ -29,7 +29,7 @@ def origins(*studies: StudyOutcome) -> dict[str, str | None]:
 
 
 @pytest.mark.unit
-def test_each_origin_is_told() -> None:
+def test_each_origin_is_reported() -> None:
     """Makes a study; a rate of 0.1 is the first draw of the seed."""
     random = recorded(
         "random", [trial(0, [make_report(1, 0.6, 0.1)]), trial(1, [make_report(1, 0.7, 0.25)])], RANDOM_DRAW

@@ -196,7 +196,7 @@ def test_the_interquartile_mean_leaves_out_the_best_and_the_worst_quarter() -> N
     assert interquartile_mean([]) is None
 
 
-def test_small_scores_are_told_with_three_significant_digits() -> None:
+def test_small_scores_are_shown_with_three_significant_digits() -> None:
     assert [decimals_for([score]) for score in (0.91, 12.0, 0.0, 0.05, 0.000412)] == [3, 3, 3, 4, 6]
     assert decimals_for([None, float("inf"), 0.02, 0.8]) == 3
 

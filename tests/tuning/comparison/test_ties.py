@@ -29,7 +29,7 @@ def compared(*studies: StudyOutcome, **spec: Any) -> Comparison:
     return compare(ExperimentOutcome("e", "d", studies), spec=spec)
 
 
-def test_six_configurations_that_share_the_best_score_are_told_with_the_worth_of_a_row_and_what_to_raise() -> None:
+def test_six_configurations_that_share_the_best_score_are_reported_with_the_worth_of_a_row_and_what_to_raise() -> None:
     comparison = compared(searched(*[29 / 30] * 6), data={"subset": {"validation": 30}})
     assert comparison.ties == TiedConfigurations(29 / 30, 6, 6, 30, 1 / 30)
     assert comparison.caveats[0] == (

@@ -60,7 +60,7 @@ def test_a_difference_over_seeds_is_named_with_its_size_its_interval_and_the_cor
     assert comparison.ranked_by == "test"
 
 
-def test_no_difference_over_seeds_says_what_could_have_been_told() -> None:
+def test_no_difference_over_seeds_says_what_could_have_been_detected() -> None:
     big = {"rows": 1_000_000}
     studies = *many("a", 0.80, 0.84, 0.79, 0.83, **big), *many("b", 0.79, 0.78, 0.81, 0.79, **big)
     verdict = compared(*studies).verdict

@@ -157,7 +157,7 @@ def test_a_manifest_that_names_other_parts_is_refused_before_one_is_asked_for(
 
 
 @pytest.mark.parametrize("text", [b"[]", b'{"parts": 3}', b'{"parts": [1]}', b"[" * 100_000, b"null"])
-def test_a_manifest_that_is_none_is_told(text: bytes, laptop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_manifest_that_is_none_is_reported(text: bytes, laptop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fetched(HeadServer({"manifest.json": text})) == 1
     assert "is no manifest" in capsys.readouterr().err
     assert_nothing_came(laptop)

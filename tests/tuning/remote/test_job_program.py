@@ -187,7 +187,7 @@ def test_an_extension_adds_what_is_new_once_and_counts_the_verdict_that_was_seen
     assert head.spec().seeds == (0, 1)
 
 
-def test_an_extension_of_what_is_not_there_is_told_how_it_begins(
+def test_an_extension_of_what_is_not_there_is_refused_with_how_it_begins(
     head: Head, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert head.run("extend") == 2
@@ -196,7 +196,7 @@ def test_an_extension_of_what_is_not_there_is_told_how_it_begins(
     assert "`tunefleet submit` begins an experiment" in told
 
 
-def test_a_storage_that_the_cluster_s_account_cannot_write_is_told_by_name(
+def test_a_storage_that_the_cluster_s_account_cannot_write_is_reported_by_name(
     head: Head, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (head.folder / "uploaded" / "0123").mkdir(parents=True)

@@ -340,7 +340,7 @@ def test_over_https_an_experiment_comes_back(
     assert (laptop / "runs/own/results.json").is_file()
 
 
-def test_more_than_the_head_takes_is_told_when_it_says_so(
+def test_more_than_the_head_takes_is_reported_when_it_says_so(
     cluster: Cluster, laptop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tuning.remote.submission.UPLOAD_LIMIT", 1 << 30)  # as if a newer Ray took more than this one
@@ -353,7 +353,7 @@ def test_more_than_the_head_takes_is_told_when_it_says_so(
     ("token", "told"),
     [("f" * 64, "refused the token that was found"), (None, "wants a token and there is none")],
 )
-def test_a_refused_token_is_told_from_a_missing_one(
+def test_a_refused_token_is_distinguished_from_a_missing_one(
     cluster: Cluster,
     token: str | None,
     told: str,
@@ -378,7 +378,7 @@ def test_a_trial_that_no_node_can_hold_is_refused_before_anything_is_sent(
     assert "large" not in {job.metadata["experiment"] for job in jobs_of(cluster).list()}
 
 
-def test_an_unknown_job_is_told_with_the_nearest_one(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_job_is_reported_with_the_nearest_one(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("status", "logs", "stop", "fetch"):
         assert main([command, "nothing", "--address", cluster.url]) == 1
         assert "ID: nothing: no such job" in capsys.readouterr().err

@@ -263,7 +263,7 @@ def test_an_uploaded_file_that_is_there_already_is_not_written_again(tmp_path: P
     assert [path.name for path in target.parent.iterdir()] == ["rows.csv"]
 
 
-def test_a_refusal_by_the_server_is_told_in_the_users_terms() -> None:
+def test_a_refusal_by_the_server_is_reported_in_the_users_terms() -> None:
     assert isinstance(
         cluster_error("http://head", "Request failed with status code 404: Job x does not exist."), ClusterError
     )

@@ -30,7 +30,7 @@ def test_the_block_tells_files_splits_tokens_what_was_left_out_and_what_is_suspi
     assert [line for line in lines if line.startswith("  WARNING 4 texts stand in the data with more than one label")]
 
 
-def test_a_file_is_told_with_all_that_was_found_out_about_it() -> None:
+def test_a_file_is_reported_with_all_that_was_found_out_about_it() -> None:
     plain = FileRead(path="a.parquet", split="test", rows=5)
     assert file_in_words(plain) == "a.parquet (test): 5 rows"
     long = FileRead(path="a.tsv", split="train", rows=5, encoding="utf-8", separator="\t", quoted=False, lines=9)

@@ -239,7 +239,7 @@ def test_a_trial_that_a_spent_budget_stopped_between_rungs_counts_at_none() -> N
     assert [rung.stopped for rung in rungs([cut], [1, 2], SPEC)] == [0, 0]
 
 
-def test_what_a_study_left_of_its_budget_is_told() -> None:
+def test_what_a_study_left_of_its_budget_is_reported() -> None:
     limited = replace(study("grid", [trial(0, [make_report(1, 0.5)])]), budget=BudgetUse("epochs", 24.0, 18.0, False))
     assert utilisation_table([limited]).rows[0][-2:] == ("24 epochs", 6.0)
 

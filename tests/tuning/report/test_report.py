@@ -153,7 +153,7 @@ def test_the_last_lines_are_yaml_that_a_spec_takes_under_fixed() -> None:
     assert yaml.safe_load(text[text.index("# best configuration") :]) == {"fixed": {"learning_rate": 0.4}}
 
 
-def test_a_schedule_is_told_as_one_with_the_values_per_epoch() -> None:
+def test_a_schedule_is_reported_as_one_with_the_values_per_epoch() -> None:
     text = best_configuration(compare(outcome()))
     assert "It is a schedule" in text
     assert "#   epochs 0 to 1: learning_rate=0.2" in text

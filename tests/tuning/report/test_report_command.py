@@ -97,7 +97,7 @@ def test_a_port_that_is_taken_is_refused_with_the_option(
     assert f"--serve: {server.server_port}: cannot listen" in capsys.readouterr().err
 
 
-def test_an_unknown_experiment_is_told_before_anything_is_served(
+def test_an_unknown_experiment_is_reported_before_anything_is_served(
     spec: ExperimentSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", "other", "--serve"]) == 2
@@ -146,7 +146,7 @@ def test_a_connection_that_says_nothing_is_closed(server: PageServer, monkeypatc
         assert silent.recv(1) == b""
 
 
-def test_a_store_that_is_away_for_a_moment_is_told_and_asked_again(server: PageServer, spec: ExperimentSpec) -> None:
+def test_a_store_that_is_away_for_a_moment_is_reported_and_asked_again(server: PageServer, spec: ExperimentSpec) -> None:
     database = spec.run_folder / "study.db"
     database.rename(database.with_suffix(".away"))
     with pytest.raises(urllib.error.HTTPError) as away:

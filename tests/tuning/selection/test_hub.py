@@ -107,7 +107,7 @@ def test_a_refusal_of_the_hub_is_one_line_with_a_next_step(
     assert hub.files == {}
 
 
-def test_a_model_that_cannot_be_uploaded_is_told_with_how_to_do_it_later(
+def test_a_model_that_cannot_be_uploaded_is_reported_with_how_to_do_it_later(
     hub: Hub, model: Path, client: Settings
 ) -> None:
     client(token="hf_wrong")

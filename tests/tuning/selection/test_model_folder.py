@@ -101,7 +101,7 @@ def test_what_is_published_names_no_place_of_the_machine() -> None:
 
 
 @pytest.mark.unit
-def test_the_base_of_an_adapter_is_told_and_not_published_as_a_place_of_the_machine(tmp_path: Path) -> None:
+def test_the_base_of_an_adapter_is_reported_and_not_published_as_a_place_of_the_machine(tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="peft is not installed")
     peft.LoraConfig(base_model_name_or_path="/home/ann/client/bert", r=4).save_pretrained(tmp_path)
     written = (tmp_path / "adapter_config.json").read_bytes()

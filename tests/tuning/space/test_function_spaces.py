@@ -229,7 +229,7 @@ def two_kinds(trial: Any) -> dict[str, Any]:
         (ask_forever, ["'more1000': one call suggests more than 1000 names"]),
     ],
 )
-def test_a_function_that_is_no_space_is_told_by_the_name_with_both_ranges(
+def test_a_function_that_is_no_space_is_reported_by_the_name_with_both_ranges(
     function: Callable[[Any], dict[str, Any]], words: list[str]
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -237,7 +237,7 @@ def test_a_function_that_is_no_space_is_told_by_the_name_with_both_ranges(
     assert all(word in str(caught.value) for word in words), caught.value
 
 
-def test_a_function_that_changes_later_is_told_with_both_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_that_changes_later_is_reported_with_both_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIGHEST", "1")
     space = FunctionSpace.of(lambda trial: {"x": trial.suggest_float("x", 0, float(os.environ["HIGHEST"]))})
     assert space.sample(random.Random(0))["x"] <= 1
@@ -252,7 +252,7 @@ def test_a_name_that_no_report_could_tell_is_refused(name: str) -> None:
         FunctionSpace.of(lambda trial: {"x": trial.suggest_float(name, 0, 1)})
 
 
-def test_what_no_training_takes_is_told_with_the_answers_that_lead_there() -> None:
+def test_what_no_training_takes_is_reported_with_the_answers_that_lead_there() -> None:
     ((path, rule),) = FunctionSpace.of(own_spaces.too_high).refusals()
     assert path == ""
     assert "the function returns learning_rate=100.0 for log_lr=2.0: must be at most 1" in rule

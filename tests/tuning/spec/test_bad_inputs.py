@@ -262,7 +262,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize(("changes", "path", "rule"), KINDS.values(), ids=KINDS)
-def test_a_mistake_is_told_with_its_path_and_its_rule(changes: str, path: str, rule: str) -> None:
+def test_a_mistake_is_reported_with_its_path_and_its_rule(changes: str, path: str, rule: str) -> None:
     message = mistakes(*_split(changes))
     assert any(line.startswith(f"{path}: ") and rule in line for line in message), message
 
@@ -273,11 +273,11 @@ def _split(changes: str) -> list[str]:
 
 
 @pytest.mark.parametrize("field", ["name", "task", "epochs", "strategies"])
-def test_a_required_key_that_is_missing_is_told(field: str) -> None:
+def test_a_required_key_that_is_missing_is_reported(field: str) -> None:
     assert mistakes(**{field: None}) == [f"{field}: is missing; add it"]
 
 
-def test_many_mistakes_are_told_at_once_each_once() -> None:
+def test_many_mistakes_are_reported_at_once_each_once() -> None:
     message = mistakes(
         "task=revews",
         "epochz=2",
@@ -307,7 +307,7 @@ def test_a_wrong_strategy_does_not_shift_the_paths_of_the_others() -> None:
     assert [line.split(":")[0] for line in message] == ["strategies.0.kind", "strategies.2.perturb_every_epochs"]
 
 
-def test_wrong_entries_of_a_space_are_not_told_a_second_time_as_nothing_to_search() -> None:
+def test_wrong_entries_of_a_space_are_not_reported_a_second_time_as_nothing_to_search() -> None:
     message = mistakes(space={"learning_rate": {"choice": []}})
     assert [line.split(":")[0] for line in message] == ["space.learning_rate.choice"]
 
@@ -339,12 +339,12 @@ def test_a_storage_path_is_probed_without_a_trace(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_in_the_way_of_the_storage_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_way_of_the_storage_is_reported(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     assert "is a file, not a folder" in mistakes("cluster.storage=runs/deep")[0]
 
 
-def test_a_place_for_tokenised_data_that_cannot_be_used_is_told(
+def test_a_place_for_tokenised_data_that_cannot_be_used_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -378,7 +378,7 @@ PLACES = (
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.sampled_from(PLACES), value=ANYTHING)
-def test_whatever_stands_in_a_field_it_is_told_as_a_mistake_or_read(place: tuple[Any, ...], value: Any) -> None:
+def test_whatever_stands_in_a_field_it_is_reported_as_a_mistake_or_read(place: tuple[Any, ...], value: Any) -> None:
     raw: Any = {"fixed": {}, "data": {}, "cluster": {}, "budget": {}, **copy.deepcopy(dict(GOOD))}
     here = raw
     for step in place[:-1]:

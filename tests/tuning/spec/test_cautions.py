@@ -61,7 +61,7 @@ def test_a_metric_the_wrong_way_round_is_refused_with_the_right_one(
     assert message.endswith(f"so the worst trial would be chosen; write mode: {right}")
 
 
-def test_the_metrics_of_a_trainable_of_ones_own_are_told_of_and_not_refused() -> None:
+def test_the_metrics_of_a_trainable_of_ones_own_are_warned_of_and_not_refused() -> None:
     own = spec("trainable=math:sqrt", "objective={metric: loss, mode: max}")
     assert [line for line in cautions(own) if line.startswith("objective")] == [
         "objective: the trial with the largest loss will be chosen; write objective.mode=min unless that is meant"
@@ -119,7 +119,7 @@ def test_a_warmup_that_only_the_rows_themselves_show_to_be_endless_is_refused_by
     assert "fixed.warmup_steps: 20: a trial has at most 2 optimizer steps (at most 28 rows" in capsys.readouterr().err
 
 
-def test_a_searched_warmup_is_refused_where_no_trial_can_end_it_and_told_where_some_cannot() -> None:
+def test_a_searched_warmup_is_refused_where_no_trial_can_end_it_and_reported_where_some_cannot() -> None:
     rows = ["data.subset.train=640"]  # 4 epochs in batches of 16 or 32: 160 or 80 steps
     assert refused(*rows, "space.warmup_steps={int: [160, 500]}").startswith("space.warmup_steps: 160: ")
     (message,) = cautions(spec(*rows, "space.warmup_steps={int: [0, 100]}"))
@@ -147,14 +147,14 @@ def test_a_learning_rate_that_only_rises_is_refused() -> None:
         ("fixed.label_smoothing_factor=0.9", "fixed.label_smoothing_factor"),
     ],
 )
-def test_values_with_which_nothing_is_learned_are_told_with_the_usual_ones(given: str, where: str) -> None:
+def test_values_with_which_nothing_is_learned_are_reported_with_the_usual_ones(given: str, where: str) -> None:
     (message,) = cautions(spec(given))
     assert message.startswith(f"{where}: no value is below ")
     assert message.endswith(" is usual")
     assert cautions(spec(given, "trainable=learning_curve")) == []
 
 
-def test_a_good_spec_and_every_preset_have_nothing_to_be_told_of() -> None:
+def test_a_good_spec_and_every_preset_have_nothing_to_be_warned_of() -> None:
     from tuning.spec.file import presets
 
     assert cautions(spec()) == []
@@ -168,7 +168,7 @@ def _cautions_of(preset: str) -> list[str]:
         return []
 
 
-def test_more_trials_than_a_space_has_configurations_are_told_for_each_strategy() -> None:
+def test_more_trials_than_a_space_has_configurations_are_reported_for_each_strategy() -> None:
     six = [{"kind": "random", "trials": 6}, {"kind": "hyperopt", "trials": 6}, {"kind": "pbt", "population": 6}, "grid"]
     message = cautions(spec(space=CHOICES, strategies=six))
     assert [line.partition(":")[0] for line in message] == ["random", "hyperopt", "pbt"]
@@ -177,7 +177,7 @@ def test_more_trials_than_a_space_has_configurations_are_told_for_each_strategy(
     assert "at least 4 begin with values that another has had" in message[-1]
 
 
-def test_a_model_that_never_proposes_is_told_with_the_strategies_that_have_the_same_points() -> None:
+def test_a_model_that_never_proposes_is_reported_with_the_strategies_that_have_the_same_points() -> None:
     three = [{"kind": "random", "trials": 3}, {"kind": "hyperopt_asha", "trials": 3}]
     (message,) = cautions(spec(strategies=three))
     assert message == (

@@ -40,7 +40,7 @@ def bomb(levels: int = 9, width: int = 9) -> str:
         ("a: !!python/object/apply:os.system [id]", "could not determine a constructor"),
     ],
 )
-def test_what_yaml_allows_and_no_spec_is_is_told_with_its_rule(tmp_path: Path, text: str, message: str) -> None:
+def test_what_yaml_allows_and_no_spec_has_is_reported_with_its_rule(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "hostile.yaml"
     file.write_text(text)
     with pytest.raises(SpecError) as caught:
@@ -65,7 +65,7 @@ def test_an_override_is_read_no_further_than_a_file(text: str) -> None:
         read_source(GOOD, [text])
 
 
-def test_a_mapping_that_holds_itself_is_told() -> None:
+def test_a_mapping_that_holds_itself_is_reported() -> None:
     endless: dict[str, object] = dict(GOOD)
     endless["fixed"] = endless
     with pytest.raises(SpecError, match="nests deeper than"):

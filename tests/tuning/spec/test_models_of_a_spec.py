@@ -22,7 +22,7 @@ def model(tiny_model: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny_model, tmp_path / "mine")
 
 
-def test_what_a_models_folder_lacks_is_told_with_all_other_mistakes(
+def test_what_a_models_folder_lacks_is_reported_with_all_other_mistakes(
     model: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     (model / "tokenizer.json").unlink()

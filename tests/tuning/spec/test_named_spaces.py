@@ -86,7 +86,7 @@ def test_a_shipped_function_is_a_space(tmp_path: Path) -> None:
         ("learning_rate", "must be a mapping; such as space: {learning_rate: {loguniform: [1e-5, 1e-4]}}"),
     ],
 )
-def test_a_name_that_leads_nowhere_is_told_when_the_spec_is_read(space: str, words: str) -> None:
+def test_a_name_that_leads_nowhere_is_reported_when_the_spec_is_read(space: str, words: str) -> None:
     with pytest.raises(SpecError) as caught:
         spec_of(space)
     (message,) = caught.value.mistakes
@@ -123,7 +123,7 @@ def test_a_name_that_leads_nowhere_is_told_when_the_spec_is_read(space: str, wor
         (CONDITIONAL, {"in_flight": ["log_rl"]}, "in_flight.0", "did you mean log_lr?"),
     ],
 )
-def test_what_is_wrong_with_the_space_is_told_before_a_run(
+def test_what_is_wrong_with_the_space_is_reported_before_a_run(
     space: Any, changed: dict[str, Any], path: str, words: str
 ) -> None:
     (message,) = refusals(space, **changed)

@@ -77,7 +77,7 @@ def test_a_name_of_another_tool_is_no_slip_for_a_key_that_looks_like_it(key: str
         ("gpus_per_trial", "write cluster.gpus_per_trial"),
     ],
 )
-def test_a_setting_under_space_or_fixed_is_told_where_it_belongs(name: str, hint: str) -> None:
+def test_a_setting_under_space_or_fixed_is_reported_with_where_it_belongs(name: str, hint: str) -> None:
     said = f"nothing consumes a hyperparameter '{name}'; {hint}"
     assert only_mistake(f"space.{name}={{choice: [1, 2]}}").startswith(f"space.{name}: {said}")
     assert only_mistake(f"fixed.{name}=2").startswith(f"fixed.{name}: 2: {said}")
@@ -123,5 +123,5 @@ def test_the_hint_for_a_key_in_a_section_or_a_strategy_is_of_that_section() -> N
         ("model.hidden_dropout_prob", "write space.model.hidden_dropout_prob or fixed.model.hidden_dropout_prob"),
     ],
 )
-def test_a_dotted_key_in_a_file_is_told_how_it_is_nested(key: str, hint: str) -> None:
+def test_a_dotted_key_in_a_file_is_reported_with_how_it_is_nested(key: str, hint: str) -> None:
     assert only_mistake(**{key: 64}) == f"{key}: unknown key; {hint}"

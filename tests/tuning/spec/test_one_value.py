@@ -83,7 +83,7 @@ FORMS: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize(("given", "path", "message"), FORMS.values(), ids=FORMS)
-def test_more_than_one_value_is_told_with_what_to_write(given: str, path: str, message: str) -> None:
+def test_more_than_one_value_is_reported_with_what_to_write(given: str, path: str, message: str) -> None:
     (said,) = mistakes(given)
     assert said.startswith(f"{path}: ")
     assert message in said

@@ -159,7 +159,7 @@ def test_pbt_refuses_by_name_what_cannot_change_in_flight(name: str) -> None:
         ("finetune", ["learning_rate"], "of finetune it is known what may change in flight"),
     ],
 )
-def test_a_name_that_in_flight_cannot_mean_is_told(trainable: str, names: list[str], rule: str) -> None:
+def test_a_name_that_in_flight_cannot_mean_is_reported(trainable: str, names: list[str], rule: str) -> None:
     space = SPACE if trainable != "finetune" else GOOD["space"]
     task = {"task": "reviews"} if trainable == "finetune" else {}
     with pytest.raises(SpecError) as caught:

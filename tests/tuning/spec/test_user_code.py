@@ -46,7 +46,7 @@ def refused(trainable: str) -> str:
     return str(message)
 
 
-def test_a_misspelt_function_is_told_with_the_nearest_one_without_running_the_module(own: Any) -> None:
+def test_a_misspelt_function_is_reported_with_the_nearest_one_without_running_the_module(own: Any) -> None:
     module = own("raise SystemExit('this is run')\n" + TRAIN)
     message = refused(f"{module}:trian")
     assert f"{module}.py has no trian; did you mean train?" in message
@@ -71,7 +71,7 @@ def test_a_misspelt_function_is_told_with_the_nearest_one_without_running_the_mo
         ("from math import *\n", "has no train; did you mean tan?"),
     ],
 )
-def test_what_is_wrong_with_a_module_is_told_without_advice_about_where_it_lies(
+def test_what_is_wrong_with_a_module_is_reported_without_advice_about_where_it_lies(
     own: Any, text: str, message: str
 ) -> None:
     module = own(text)

@@ -109,24 +109,24 @@ FORMS: dict[str, tuple[str, str]] = {
         ("{trials: 4}", "add one of defaults, grid, "),
     ],
 )
-def test_a_strategy_in_another_form_is_told_as_a_spec_has_it(given: str, step: str) -> None:
+def test_a_strategy_in_another_form_is_reported_as_a_spec_has_it(given: str, step: str) -> None:
     said = only_mistake(f"strategies.0={given}")
     assert said.startswith(f"strategies.0.kind: is missing; {step}")
     if step.startswith("write {"):
         assert spec(f"strategies.0={step.removeprefix('write ')}", "strategies.2.label=other")
 
 
-def test_strategies_as_a_mapping_are_told_as_a_list_of_the_same() -> None:
+def test_strategies_as_a_mapping_are_reported_as_a_list_of_the_same() -> None:
     said = only_mistake("strategies={random: {trials: 4}, pbt: {population: 4}}")
     assert said.endswith("must be a list; write strategies: [{kind: random, trials: 4}, {kind: pbt, population: 4}]")
 
 
 @pytest.mark.parametrize(("given", "message"), FORMS.values(), ids=FORMS)
-def test_a_value_of_the_wrong_form_is_told_with_the_right_one(given: str, message: str) -> None:
+def test_a_value_of_the_wrong_form_is_reported_with_the_right_one(given: str, message: str) -> None:
     assert message in only_mistake(given)
 
 
-def test_the_same_form_is_told_for_a_yaml_file() -> None:
+def test_the_same_form_is_reported_for_a_yaml_file() -> None:
     space = "{learning_rate: {loguniform: [1e-5, 1e-4]}}"
     Path("mine.yaml").write_text(f"name: a\ntask: reviews\nepochs: 1\nspace: {space}\nstrategies: grid\nseeds: 3\n")
     with pytest.raises(SpecError, match=r"^1 mistake in mine\.yaml:\n  seeds: 3: must be a list; write seeds: \[3\]"):
@@ -203,7 +203,7 @@ def test_other_words_for_a_hyperparameter_are_understood(word: str, name: str) -
         ("gird", "did you mean grid?"),
     ],
 )
-def test_strategies_by_the_names_of_other_libraries_are_told_what_there_is(kind: str, message: str) -> None:
+def test_strategies_by_the_names_of_other_libraries_are_reported_with_what_there_is(kind: str, message: str) -> None:
     assert message in only_mistake(f"strategies.0={{kind: {kind}}}")
 
 
@@ -232,13 +232,13 @@ def test_strategies_by_the_names_of_other_libraries_are_told_what_there_is(kind:
         ("epochz=3", "did you mean epochs?"),
     ],
 )
-def test_a_key_in_the_wrong_place_is_told_where_it_belongs(key: str, message: str) -> None:
+def test_a_key_in_the_wrong_place_is_reported_with_where_it_belongs(key: str, message: str) -> None:
     said = only_mistake(key)
     assert said.startswith(f"{key.partition('=')[0]}: unknown key; ")
     assert message in said
 
 
-def test_a_file_that_is_not_there_is_told_with_the_folder_that_was_looked_in(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported_with_the_folder_that_was_looked_in(tmp_path: Path) -> None:
     for source, folder in (("nothing.yaml", tmp_path), ("sub/nothing.yaml", tmp_path / "sub")):
         with pytest.raises(SpecError, match="no such file") as caught:
             load_spec(source)

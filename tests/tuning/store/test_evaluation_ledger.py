@@ -149,6 +149,6 @@ def test_the_file_of_another_account_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plain", [{}, {"count": 1, "hashes": "no base64!"}, {"count": 1, "hashes": "YWJj"}])
-def test_a_damaged_record_of_rows_is_told(plain: dict[str, object]) -> None:
+def test_a_damaged_record_of_rows_is_reported(plain: dict[str, object]) -> None:
     with pytest.raises(StoreError, match="a record of test rows is damaged"):
         TestRows.from_json(plain)

@@ -123,7 +123,7 @@ def test_a_server_that_is_restarted_between_two_reports_costs_nothing(stoppable:
     assert [r.epoch for r in store.load("reviews").studies[0].trials[0].reports] == [1, 2]
 
 
-def test_a_server_that_stays_away_is_told_with_what_to_do(
+def test_a_server_that_stays_away_is_reported_with_what_to_do(
     stoppable: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "RECONNECT", 0.1)
@@ -152,7 +152,7 @@ def assert_no_password(text: str, server: PostgresServer) -> None:
         ({"database": "nowhere"}, r'database "nowhere" does not exist; create it on the server \(createdb'),
     ],
 )
-def test_a_server_that_refuses_is_told_without_the_password(
+def test_a_server_that_refuses_is_reported_without_the_password(
     postgres: PostgresServer, changed: dict[str, str], problem: str
 ) -> None:
     url = postgres.url(**{"database": "postgres", **changed})
@@ -168,7 +168,7 @@ def test_an_empty_database_holds_no_studies_and_reading_makes_no_tables(postgres
     assert postgres.sql("select * from pg_tables where schemaname = 'public'", url.rpartition("/")[2]) == []
 
 
-def test_a_missing_driver_is_told_with_what_to_install(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_reported_with_what_to_install(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "psycopg"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)

@@ -42,24 +42,24 @@ def test_a_relative_path_stays_where_it_was_when_the_process_moves(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot make its folder: .*; choose another path"):
         open_study(StudyStore(sqlite_url(tmp_path / "file" / "study.db")))
 
 
-def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be written"):
         open_study(StudyStore(sqlite_url(tmp_path)))
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("hello " * 1000)
     with pytest.raises(StoreError, match=r"study\.db: file is not a database$"):
         StudyStore(sqlite_url(tmp_path / "study.db")).experiments()
 
 
-def test_another_programs_database_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_another_programs_database_is_reported_and_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("create table customers (name text)")
     with pytest.raises(StoreError, match="holds no studies"):
@@ -68,7 +68,7 @@ def test_another_programs_database_is_told_and_left_alone(tmp_path: Path) -> Non
         assert other.execute("select name from sqlite_master").fetchall() == [("customers",)]
 
 
-def test_a_schema_of_another_version_is_told_with_the_way_out(
+def test_a_schema_of_another_version_is_reported_with_the_way_out(
     store: StudyStore, writer: StudyWriter, tmp_path: Path
 ) -> None:
     with sqlite3.connect(tmp_path / "new" / "folder" / "study.db") as database:
@@ -77,7 +77,7 @@ def test_a_schema_of_another_version_is_told_with_the_way_out(
         StudyStore(sqlite_url(tmp_path / "new" / "folder" / "study.db")).experiments()
 
 
-def test_a_database_that_breaks_during_a_run_is_told_with_what_to_do(
+def test_a_database_that_breaks_during_a_run_is_reported_with_what_to_do(
     store: StudyStore, writer: StudyWriter, tmp_path: Path
 ) -> None:
     begin_trial(writer, "a")
@@ -97,13 +97,13 @@ def test_a_database_that_breaks_during_a_run_is_told_with_what_to_do(
         (f"postgresql+asyncpg://me:{SECRET}@host/x", "the driver here is psycopg; begin the URL with postgresql://"),
     ],
 )
-def test_a_url_that_cannot_be_a_store_is_told_without_its_password(url: str, problem: str) -> None:
+def test_a_url_that_cannot_be_a_store_is_reported_without_its_password(url: str, problem: str) -> None:
     with pytest.raises(StoreError, match=problem) as error:
         StudyStore(url).experiments()
     assert SECRET not in str(error.value)
 
 
-def test_a_server_that_cannot_be_reached_is_told_without_the_password() -> None:
+def test_a_server_that_cannot_be_reached_is_reported_without_the_password() -> None:
     store = StudyStore(f"postgresql://me:{SECRET}@127.0.0.1:1/x")
     with pytest.raises(StoreError, match=r"postgresql://me:\*\*\*@127.0.0.1:1/x.*refused; is the server up") as error:
         store.experiments()

@@ -21,7 +21,7 @@ def loaded(store: StudyStore) -> list[StudySummary]:
     return [StudySummary.of(name, study) for name in store.experiments() for study in store.load(name).studies]
 
 
-def test_a_study_with_every_turn_is_told_as_it_is_loaded(store: StudyStore, store_url: str) -> None:
+def test_a_study_with_every_turn_is_reported_as_it_is_loaded(store: StudyStore, store_url: str) -> None:
     writer = open_study(store)
     for trial in ("good", "rewound", "clone", "failed", "reopened", "replaced", "silent"):
         begin_trial(writer, trial)
@@ -47,7 +47,7 @@ def test_a_study_with_every_turn_is_told_as_it_is_loaded(store: StudyStore, stor
     assert (study.best, study.last_report) == (0.7, 201.0)
 
 
-def test_all_studies_of_all_experiments_are_told_in_order(store: StudyStore, store_url: str) -> None:
+def test_all_studies_of_all_experiments_are_reported_in_order(store: StudyStore, store_url: str) -> None:
     for name in ("second", "first"):
         for seed in (0, 1):
             writer = open_study(store, experiment=name, seed=seed)
@@ -65,7 +65,7 @@ def test_all_studies_of_all_experiments_are_told_in_order(store: StudyStore, sto
     ]
 
 
-def test_a_score_that_is_not_finite_and_a_study_without_trials_are_told(
+def test_a_score_that_is_not_finite_and_a_study_without_trials_are_reported(
     store: StudyStore, writer: StudyWriter, store_url: str
 ) -> None:
     assert [(one.trials, one.best, one.last_report, one.all_failed) for one in study_summaries(store_url)] == [
@@ -93,7 +93,7 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
         ("DROP TABLE trials", "holds no studies"),
     ],
 )  # fmt: skip
-def test_a_store_that_cannot_be_read_is_told(writer: StudyWriter, store_url: str, damage: str, message: str) -> None:
+def test_a_store_that_cannot_be_read_is_reported(writer: StudyWriter, store_url: str, damage: str, message: str) -> None:
     file = sqlite_file(store_url)
     assert file is not None
     with sqlite3.connect(file) as connection:
@@ -103,7 +103,7 @@ def test_a_store_that_cannot_be_read_is_told(writer: StudyWriter, store_url: str
         study_summaries(file)
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("hello " * 1000)
     with pytest.raises(StoreError, match="not a database"):
         study_summaries(sqlite_url(tmp_path / "study.db"))

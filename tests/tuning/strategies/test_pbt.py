@@ -101,7 +101,7 @@ def test_the_first_values_follow_the_seed() -> None:
     ("members", "slots", "message"),
     [(12, 8, "2 turns, and 4 of the slots wait in the last one; 8 or 16"), (3, 2, "2 or 4"), (8, 8, ""), (4, 8, "")],
 )
-def test_a_population_that_leaves_slots_waiting_is_told(members: int, slots: int, message: str) -> None:
+def test_a_population_that_leaves_slots_waiting_is_reported(members: int, slots: int, message: str) -> None:
     space = space_of({"learning_rate": {"loguniform": [1e-5, 1e-1]}})
     scheduler = Pbt(population=members).plan(space, Objective(metric="accuracy", mode="max"), 4, 0).scheduler
     found = scheduler.turns(slots)

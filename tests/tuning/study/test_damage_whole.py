@@ -151,7 +151,7 @@ def test_a_damaged_store_is_named_or_says_the_same(cut: Path, copied: Path, case
         ("study_user_attributes", "replace(value_json, 'checkpoint_', 'checkpoimt_')"),
     ],
 )
-def test_a_value_that_was_changed_in_a_sound_database_is_told(copied: Path, table: str, change: str) -> None:
+def test_a_value_that_was_changed_in_a_sound_database_is_reported(copied: Path, table: str, change: str) -> None:
     with contextlib.closing(sqlite3.connect(copied / "study.db")) as database, database:
         database.execute(f"update {table} set value_json = {change}")
     store = StudyStore(sqlite_url(copied / "study.db"))
@@ -169,7 +169,7 @@ def test_a_store_that_has_lost_what_a_snapshot_knows_is_refused(copied: Path) ->
         in_virtual_time(spec, resume=True)
 
 
-def test_a_spec_that_is_not_as_it_was_written_is_told_with_what_differs(copied: Path) -> None:
+def test_a_spec_that_is_not_as_it_was_written_is_reported_with_what_differs(copied: Path) -> None:
     kept, spec = copied / "spec.yaml", load_spec(two_studies(copied.parent))
     refuse_changed(kept, lambda: "")
     text = kept.read_text()

@@ -209,7 +209,7 @@ def test_the_function_refuses_as_the_command_does(
 
 
 @pytest.mark.unit
-def test_a_resume_with_more_seeds_is_told_how_they_are_added(tmp_path: Path) -> None:
+def test_a_resume_with_more_seeds_is_refused_with_how_they_are_added(tmp_path: Path) -> None:
     spec = run_left(tmp_path / "scored", strategies=TWO, scores=(0.5,), finished=True)
     for resume in (True, False):
         with pytest.raises(RunFolderError, match=r"different: seeds\); `tunefleet extend .*` adds to them; "):
@@ -223,7 +223,7 @@ def test_a_resume_with_more_seeds_is_told_how_they_are_added(tmp_path: Path) -> 
 
 
 @pytest.mark.unit
-def test_other_test_rows_than_before_are_refused_and_other_training_rows_are_told(tmp_path: Path) -> None:
+def test_other_test_rows_than_before_are_refused_and_other_training_rows_are_reported(tmp_path: Path) -> None:
     spec = experiment(tmp_path, name="reviews")
     store = StudyStore(f"sqlite:///{tmp_path}/study.db")
     writer = open_study(store)

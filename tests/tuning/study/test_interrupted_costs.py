@@ -45,7 +45,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Exp
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize(("method", "times"), MOMENTS)
-def test_all_that_is_told_of_a_killed_study_is_what_is_told_of_an_undisturbed_one(
+def test_all_that_is_reported_of_a_killed_study_is_what_is_reported_of_an_undisturbed_one(
     undisturbed: dict[str, tuple[ExperimentOutcome, ExperimentSpec]], tmp_path: Path, name: str, method: str, times: int
 ) -> None:
     spec = spec_of(tmp_path, name)

@@ -89,7 +89,7 @@ def test_a_driver_that_is_killed_again_and_again_comes_to_the_same_end(
     assert history(study) == history(undisturbed["pbt"])
 
 
-def test_a_resume_trains_nothing_again_that_was_told(tmp_path: Path) -> None:
+def test_a_resume_trains_nothing_again_that_was_reported(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "pbt")
     killed = run_until_killed(spec, "save", 8)
     _, ray = run_study(spec, resume=True, passed=killed.seconds)

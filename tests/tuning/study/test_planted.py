@@ -24,7 +24,7 @@ def comparison_of(folder: Path, **spaces: dict[str, Any]) -> Comparison:
     return compare(run(spec)[0], spec=spec.model_dump(mode="json"))
 
 
-def test_a_planted_difference_is_found_and_the_unequal_spaces_behind_it_are_told(tmp_path: Path) -> None:
+def test_a_planted_difference_is_found_and_the_unequal_spaces_behind_it_are_reported(tmp_path: Path) -> None:
     comparison = comparison_of(tmp_path, far=FAR, near=NEAR)
     assert comparison.verdict.startswith("near did better than far: test accuracy")
     (pair,) = comparison.pairs

@@ -80,7 +80,7 @@ def test_without_a_terminal_each_report_is_one_plain_line() -> None:
     assert lines[3] == "grid-seed0  trial 1 (a8e2fb5c)  stopped at epoch 1/2"
 
 
-def test_a_trial_that_ends_by_itself_and_has_said_nothing_is_not_told_as_stopped() -> None:
+def test_a_trial_that_ends_by_itself_and_has_said_nothing_is_not_reported_as_stopped() -> None:
     console = Screen(file=io.StringIO(), force_terminal=False)
     progress, trial = Progress("grid", 0, 1, 2, ACCURACY, console), Trial({"learning_rate": 1.0})
     progress.setup()
@@ -204,7 +204,7 @@ def test_what_an_earlier_run_reported_of_a_trial_that_goes_on_counts_for_the_bes
     assert f"best {best:.4f}" in drawn(console)
 
 
-def test_a_trial_that_fails_before_it_ever_starts_is_told() -> None:
+def test_a_trial_that_fails_before_it_ever_starts_is_reported() -> None:
     console = Screen(file=io.StringIO(), force_terminal=False)
     trials = [Trial({"learning_rate": 5e-5}), Trial({"learning_rate": 1e-4})]
     progress = Progress("grid", 0, 2, 2, ACCURACY, console)

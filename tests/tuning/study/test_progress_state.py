@@ -57,7 +57,7 @@ def test_a_trial_with_a_horizon_of_its_own_is_complete_there() -> None:
     assert study.row(0).state is TrialState.COMPLETED
 
 
-def test_a_failed_trial_is_told_as_failed_wherever_it_stood() -> None:
+def test_a_failed_trial_is_reported_as_failed_wherever_it_stood() -> None:
     study = state()
     study.start(0, {})
     study.end(0, failed=True)
@@ -118,7 +118,7 @@ def test_names_are_short_and_numbers_have_four_digits() -> None:
     ("seconds", "text"),
     [(0.4, "0 s"), (40, "40 s"), (89, "89 s"), (120, "2 min"), (5400, "1 h 30 min"), (11100, "3 h 5 min")],
 )
-def test_durations_are_told_in_the_unit_that_fits(seconds: float, text: str) -> None:
+def test_durations_are_shown_in_the_unit_that_fits(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 

@@ -185,7 +185,7 @@ def test_the_head_is_asked_what_is_free_with_a_check_and_only_if_slots_are_not_t
     assert (free.call_count > 10) is asked
 
 
-def test_slots_in_use_are_told_of_those_that_are_not_anothers(
+def test_slots_in_use_are_reported_of_those_that_are_not_anothers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with simulated_ray(*NODES) as ray:

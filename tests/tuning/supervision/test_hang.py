@@ -64,7 +64,7 @@ def test_a_driver_that_was_asleep_itself_does_not_blame_the_trials() -> None:
     assert watch.find_hung(3601.0, {"actor": {0: beat(2, 1.0)}}) == []
 
 
-def test_one_of_several_processes_that_hangs_is_enough_and_it_is_told_where() -> None:
+def test_one_of_several_processes_that_hangs_is_enough_and_its_place_is_reported() -> None:
     watch = Watchdog(60)
     for second in range(60):
         assert watch.find_hung(float(second), {"actor": {0: beat(second, 0.0), 1: beat(1, 0.0)}}) == []

@@ -107,7 +107,7 @@ def test_a_trial_that_the_kernel_kills_is_started_once_more_and_the_others_finis
     assert output.count(f"{hog.id}: {reason}") == output.count("it is started once more") == 1
 
 
-def test_a_worker_of_a_trial_of_two_gpus_that_the_kernel_kills_is_told_as_well(
+def test_a_worker_of_a_trial_of_two_gpus_that_the_kernel_kills_is_reported_as_well(
     tmp_path: Path, temp: Path, cgroup: Path
 ) -> None:
     with ray_nodes(temp) as nodes:

@@ -138,7 +138,7 @@ def test_a_process_that_somebody_kills_has_not_run_out_of_memory(
     assert warnings(caplog) == []
 
 
-def test_one_on_another_node_is_asked_after_there_and_told_with_its_address(
+def test_one_on_another_node_is_diagnosed_there_and_reported_with_its_address(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     nodes = (SimulatedNode("head", cpus=0), SimulatedNode("far", cpus=2))

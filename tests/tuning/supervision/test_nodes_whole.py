@@ -208,7 +208,7 @@ def test_a_node_that_joins_later_gets_trials_and_the_cost_follows_the_slots(
     assert study.device_seconds == study.slot_seconds
 
 
-def test_the_slots_that_are_there_and_in_use_are_told_while_it_runs(
+def test_the_slots_that_are_there_and_in_use_are_reported_while_it_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with simulated_ray(*workers("bc", 2), tick=5.0) as ray:

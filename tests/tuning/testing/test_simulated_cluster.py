@@ -53,7 +53,7 @@ def test_time_jumps_to_what_happens_next_and_calls_take_what_they_sleep() -> Non
         assert simulated.seconds == 7205.0
 
 
-def test_what_was_ready_first_is_told_first_in_whatever_order_it_is_asked_for() -> None:
+def test_what_was_ready_first_is_returned_first_in_whatever_order_it_is_asked_for() -> None:
     with simulated_ray():
         answers = [started().work.remote(str(number), 10.0) for number in range(4)]
         ray.get(answers)

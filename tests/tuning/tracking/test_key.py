@@ -109,7 +109,7 @@ def test_a_key_reaches_the_server_out_of_the_environment_and_out_of_a_file(drive
     assert driven.shown - {""} == {f"Basic {header(key).decode()}" for key in (OF_FILE, OF_VARIABLE)}
 
 
-def test_a_server_that_refuses_is_told_once_per_experiment_and_the_trials_go_on(driven: Driven) -> None:
+def test_a_server_that_refuses_is_reported_once_per_experiment_and_the_trials_go_on(driven: Driven) -> None:
     assert driven.output.count("is not tracked") == 2
 
 

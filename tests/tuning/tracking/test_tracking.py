@@ -117,7 +117,7 @@ def test_run_ids_are_stable_distinct_and_short_enough() -> None:
         ("WANDB_DISABLED=false", "online"),
     ],
 )
-def test_with_a_key_the_variables_of_wandb_are_obeyed_and_told(
+def test_with_a_key_the_variables_of_wandb_are_obeyed_and_reported(
     variable: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, _, value = variable.partition("=")

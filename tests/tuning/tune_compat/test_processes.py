@@ -18,7 +18,7 @@ pytestmark = pytest.mark.ray
 SECONDS = 60.0  # that Ray may take to notice
 
 
-def test_a_process_that_is_killed_on_a_node_that_lives_is_told_as_its_own_death(ray_session: None) -> None:
+def test_a_process_that_is_killed_on_a_node_that_lives_is_reported_as_its_own_death(ray_session: None) -> None:
     import ray
     from ray.exceptions import RayActorError
 
