@@ -99,7 +99,7 @@ class StorageContract:
         rule = "a checkpoint that is deleted takes the copy of its state along, wherever that lies"
         require_equal(found, (False, None), rule, step="delete what `put` has written")
 
-    def test_a_state_beside_its_recipe_is_found_by_other_trials_and_stripped(
+    def test_a_state_beside_its_manifest_is_found_by_other_trials_and_stripped(
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
         """The slot's node has no shared memory, so Tune has put the state beside the manifest."""
@@ -164,7 +164,7 @@ class StorageContract:
         rule = "a copy that broke off can be made again, over what is left of it"
         require_equal(again, WHOLE, rule, step="remove in `put` what an earlier one has left")
 
-    def test_a_damaged_recipe_is_read_from_its_copy_and_two_are_refused(
+    def test_a_damaged_manifest_is_read_from_its_copy_and_two_are_refused(
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
         manifest = _recipe()

@@ -47,7 +47,7 @@ def clone(study: Path, spec: FineTuneSpec, policy: CheckpointPolicy) -> tuple[Dr
 
 
 @pytest.mark.unit
-def test_a_checkpoint_holds_its_recipe_and_the_state_lies_in_shared_memory(study: Path) -> None:
+def test_a_checkpoint_holds_its_manifest_and_the_state_lies_in_shared_memory(study: Path) -> None:
     slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     slot.step()
     folder = saved(slot, study, "a", 0)
@@ -60,7 +60,7 @@ def test_a_checkpoint_holds_its_recipe_and_the_state_lies_in_shared_memory(study
 
 
 @pytest.mark.unit
-def test_a_state_that_is_lost_is_made_again_bit_for_bit_across_an_exploit(study: Path, small: FineTuneSpec) -> None:
+def test_a_state_that_is_lost_is_recomputed_bit_for_bit_across_an_exploit(study: Path, small: FineTuneSpec) -> None:
     policy = CheckpointPolicy(study)
     member, folder = clone(study, small, policy)
     then = state_of(member)
@@ -74,7 +74,7 @@ def test_a_state_that_is_lost_is_made_again_bit_for_bit_across_an_exploit(study:
 
 
 @pytest.mark.unit
-def test_making_again_begins_at_the_newest_state_that_is_left(
+def test_recomputation_begins_at_the_newest_state_that_is_left(
     study: Path, small: FineTuneSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = CheckpointPolicy(study)
@@ -97,7 +97,7 @@ def test_making_again_begins_at_the_newest_state_that_is_left(
 
 @pytest.mark.unit
 @pytest.mark.parametrize("kept", ["weights", "nothing"])
-def test_weights_alone_are_scored_as_they_were_and_made_again_to_go_on(
+def test_weights_alone_are_scored_as_they_were_and_recomputed_to_go_on(
     study: Path, small: FineTuneSpec, tmp_path: Path, kept: str
 ) -> None:
     policy = CheckpointPolicy(study, weights_only=True)
@@ -151,7 +151,7 @@ def test_a_trial_that_has_trained_for_long_writes_moments_unless_it_has_ended(st
 
 
 @pytest.mark.unit
-def test_without_room_in_memory_the_state_lies_beside_its_recipe(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_room_in_memory_the_state_lies_beside_its_manifest(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study, state_bytes=2**62))
     slot.step()
     folder = saved(slot, study, "a", 0)
@@ -165,7 +165,7 @@ def test_without_room_in_memory_the_state_lies_beside_its_recipe(study: Path, mo
 
 
 @pytest.mark.unit
-def test_an_exploit_without_training_after_it_adds_nothing_to_what_is_made_again(tmp_path: Path, study: Path) -> None:
+def test_an_exploit_without_training_after_it_adds_nothing_to_what_is_recomputed(tmp_path: Path, study: Path) -> None:
     slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study, weights_only=True))
     slot.step()
     donated = saved(slot, study, "a", 0)
@@ -271,7 +271,7 @@ def test_a_state_in_the_memory_of_another_node_is_waited_for_until_its_copy_is_t
 
 
 @pytest.mark.unit
-def test_a_state_on_a_node_that_is_lost_is_not_waited_for_but_made_again(study: Path) -> None:
+def test_a_state_on_a_node_that_is_lost_is_not_waited_for_but_recomputed(study: Path) -> None:
     slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     slot.step()
     folder = saved(slot, study, "a", 0)

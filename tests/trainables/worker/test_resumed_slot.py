@@ -120,7 +120,7 @@ def test_what_was_left_is_reported_from_the_checkpoint_on_that_tune_knows(tmp_pa
 
 
 @pytest.mark.unit
-def test_what_was_left_with_other_values_or_by_a_run_before_is_let_be(tmp_path: Path) -> None:
+def test_what_was_left_with_other_values_or_by_a_run_before_is_not_used(tmp_path: Path) -> None:
     killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
     for slot in (killed.resumed(learning_rate=2e-4), killed.slot(CheckpointPolicy())):
         assert slot.step()["reported_at"] > killed.told[-1]["reported_at"]

@@ -88,7 +88,7 @@ def test_what_needs_the_data_of_the_cluster_is_gone_on_with_there(
         assert "on its cluster the same `tunefleet submit` goes on with --resume, --extend" in told
 
 
-def test_a_second_fetch_keeps_the_looks_at_test_that_were_recorded_here(
+def test_a_second_fetch_keeps_the_evaluations_on_test_that_were_recorded_here(
     honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fetched(HeadServer(bundle(tarred(honest)))) == 0
@@ -112,7 +112,7 @@ def test_a_second_fetch_keeps_the_looks_at_test_that_were_recorded_here(
     assert json.loads((laptop / "runs/reviews/results.json").read_text())["studies"][0]["finals"] != []
 
 
-def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
+def test_a_fetch_brings_evaluations_into_the_ledger_and_a_shown_score_stays_shown(
     honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fetched(HeadServer(bundle(tarred(honest)))) == 0

@@ -150,7 +150,7 @@ def test_the_winner_is_chosen_anew_and_its_models_alone_are_scored_once(tmp_path
 
 @pytest.mark.tune
 @pytest.mark.parametrize("ended", [0, 3, 6])
-def test_a_killed_driver_loses_the_running_training_or_look_at_most(tmp_path: Path, ended: int) -> None:
+def test_a_killed_driver_loses_the_running_training_or_evaluation_at_most(tmp_path: Path, ended: int) -> None:
     """One at a time: six trainings, then two looks at the test split, of which so many are recorded."""
     spec = spec_of(tmp_path, cluster={"max_concurrent": 1})
     left = ended + 1

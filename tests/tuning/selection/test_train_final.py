@@ -219,7 +219,7 @@ def test_a_model_that_is_pushed_is_private_and_names_no_place_of_this_machine(
 
 
 @pytest.mark.ray
-def test_what_cannot_be_pushed_or_recorded_is_found_out_before_the_training_and_the_look_at_test(
+def test_what_cannot_be_pushed_or_recorded_is_found_out_before_the_training_and_the_evaluation_on_test(
     searched: tuple[ExperimentSpec, ExperimentOutcome],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -255,7 +255,7 @@ def test_what_cannot_be_pushed_or_recorded_is_found_out_before_the_training_and_
 
 
 @pytest.mark.ray
-def test_a_look_is_in_the_ledger_before_its_score_is_in_the_store_or_on_the_screen(
+def test_an_evaluation_is_in_the_ledger_before_its_score_is_in_the_store_or_on_the_screen(
     searched: tuple[ExperimentSpec, ExperimentOutcome], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, outcome = searched

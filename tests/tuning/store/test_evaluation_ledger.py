@@ -50,7 +50,7 @@ def test_rows_are_met_again_by_overlap_whatever_the_subset_the_seed_or_the_label
     assert memory(hashed()) == (0, 0, 0, 0)
 
 
-def test_each_look_is_counted_once_and_those_of_the_experiment_itself_are_its_own(tmp_path: Path) -> None:
+def test_each_evaluation_is_counted_once_and_those_of_the_experiment_itself_are_its_own(tmp_path: Path) -> None:
     ledger = EvaluationLedger(tmp_path)
     for _ in range(2):
         ledger.record("a", rows(1, 2, 3), ["a/1", "a/2"])

@@ -131,7 +131,7 @@ def test_a_copy_without_moments_is_whole_and_one_without_weights_is_not(tmp_path
     assert checksums.damage(tmp_path, optional=["moments.pt"]) == f"{tmp_path}/weights is missing"
 
 
-def test_of_a_recipe_one_copy_may_be_damaged(tmp_path: Path) -> None:
+def test_one_copy_of_a_manifest_may_be_damaged(tmp_path: Path) -> None:
     manifest = CheckpointManifest.after(None, {"learning_rate": 0.1}, 2.0, moments=True, node=None)
     manifest.write(tmp_path)
     for name in (MANIFEST, SPARE_MANIFEST):

@@ -199,7 +199,7 @@ def test_of_an_epoch_that_a_trial_passed_twice_the_better_score_counts(mode: str
     assert one.checkpoints[0].kept == ((2.0, "/2", better),)
 
 
-def test_without_a_test_split_or_with_a_score_no_look_is_owed() -> None:
+def test_without_a_test_split_or_with_a_score_no_evaluation_is_owed() -> None:
     assert not plan_of("finished", "no snapshot", replace(ASKED, test=False)).test
     looked = replace(FINISHED, test=scored("t0", 1.0, 0.5))
     (one,) = plan([SpecifiedStudy(*KEY, test=True)], [ResumableStudy(looked)])

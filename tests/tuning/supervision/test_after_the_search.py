@@ -173,7 +173,7 @@ def test_one_that_loses_too_many_nodes_is_left_to_a_resume_and_the_others_end(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_look_at_the_test_split_that_dies_or_hangs_is_taken_again(
+def test_an_evaluation_on_test_that_dies_or_hangs_is_started_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     study = run(experiment(tmp_path), KINDS[kind][0], 1, job="score_weights")
