@@ -160,9 +160,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
-    """Keeps what test files import out of garbage collection, as it stays to the end of the run: each full collection
-    would walk a million objects of torch, transformers and Ray, and find nothing. The tests' own objects are collected
-    after 50,000 new ones, not after 700."""
+    """Keeps what test files import out of garbage collection, as it stays to the end of the run.
+
+    Each full collection would walk a million objects of torch, transformers and Ray, and find nothing. The tests' own
+    objects are collected after 50,000 new ones, not after 700.
+    """
     gc.disable()
     try:
         return (yield)

@@ -67,8 +67,9 @@ def tier_of(item: pytest.Item) -> str:
 
 
 def is_of_others(path: Path, expression: str) -> bool:
-    """Whether the test file holds no test of the one tier that `-m expression` asks for, as far as its text tells: it
-    need not be imported then. Many files import torch, which takes seconds. One that names no tier is collected, and
+    """Returns True if the text of the test file shows no test of the one tier that `-m expression` asks for.
+
+    It need not be imported then. Many files import torch, which takes seconds. One that names no tier is collected, and
     `check` tells.
     """
     asked = re.fullmatch(r"(\w+)( and (not )?\w+)*", expression.strip())

@@ -1,5 +1,7 @@
-"""A cluster that is there already: several drivers share it, one of another version or without a right is refused, and
-a machine that joins gets our code."""
+"""A cluster that is there already is shared by several drivers.
+
+One of another version or without a right is refused, and a machine that joins gets our code.
+"""
 
 from __future__ import annotations
 

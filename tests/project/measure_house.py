@@ -96,8 +96,7 @@ def _imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
 
 
 def circles(checkout: Path) -> list[tuple[str, list[str]]]:
-    """Finds circles of imports between the children of a folder, for each folder that has sub-folders, and between the
-    three packages.
+    """Finds circles of imports between the three packages, and between the children of each folder with sub-folders.
 
     Returns:
         The folder ("" for the packages) and the children that form the circle, sorted.

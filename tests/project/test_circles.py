@@ -46,8 +46,10 @@ def imported(path: Path) -> frozenset[str]:
 
 
 def children_of(folder: str, known: Mapping[str, Path]) -> dict[str, str]:
-    """By module below `folder`: the file or folder in it that holds the module. The package's own `__init__` is none:
-    it is the folder's public list, and imports what stands below."""
+    """Returns, by module below `folder`, the file or folder in it that holds the module.
+
+    The package's own `__init__` is left out: it is the folder's public list, and imports what stands below.
+    """
     inside = (module for module in known if module.startswith(f"{folder}."))
     return {module: module.removeprefix(f"{folder}.").partition(".")[0] for module in inside}
 

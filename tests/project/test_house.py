@@ -85,8 +85,10 @@ def dotted_names(node: ast.AST, bound: Mapping[str, str]) -> list[str]:
 
 
 def reached(node: ast.AST, bound: Mapping[str, str]) -> str:
-    """An expression of names and dots, from Ray's module on if its first name was imported from there; empty if it
-    begins with another name than those of Ray."""
+    """Returns an expression of names and dots, from Ray's module on if its first name was imported from there.
+
+    It is empty if the expression begins with another name than those of Ray.
+    """
     if (name := first_name(node)) != "ray" and name not in bound:
         return ""  # as most are, and to write an expression out is slow
     first, dot, rest = ast.unparse(node).partition(".")
@@ -226,8 +228,7 @@ def test_what_of_rays_private_parts_a_text_shows(tmp_path: Path, text: str, foun
 
 
 def test_nobody_outside_the_strategies_looks_for_a_particular_strategy_or_scheduler() -> None:
-    """A population uses an interface (`tuning.strategies.Population`), so a strategy of another package has all that
-    a built-in one has."""
+    """A population uses an interface, `tuning.strategies.Population`, so that one of another package has all of it."""
     particular = {
         node.name
         for path in sorted((ROOT / STRATEGIES).rglob("*.py"))

@@ -1,5 +1,7 @@
-"""A stand-in head that lets everybody in: it knows one finished experiment, and a job that fetches it finds a bundle of
-the test's making, true or hostile."""
+"""A stand-in head that lets everybody in, and knows one finished experiment.
+
+A job that fetches the experiment finds a bundle of the test's making, true or hostile.
+"""
 
 from __future__ import annotations
 

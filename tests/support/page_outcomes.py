@@ -1,5 +1,7 @@
-"""An experiment for the page, made by arithmetic: every kind of strategy, several seeds, 200 trials, failures, texts
-that attack the page, confirmations. No Ray, no store."""
+"""An experiment for the page, made by arithmetic, without Ray and without a store.
+
+It has every kind of strategy, several seeds, 200 trials, failures, texts that attack the page, confirmations.
+"""
 
 from __future__ import annotations
 

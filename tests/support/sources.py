@@ -21,6 +21,8 @@ def sources() -> Iterator[Path]:
 
 @cache
 def nodes_of(path: Path) -> tuple[ast.AST, ...]:
-    """Returns every node of a file's syntax tree in the order of `ast.walk`: first the module; without the third of
-    them that say whether a name is read or set, which the nodes of names hold, too."""
+    """Returns every node of a file's syntax tree in the order of `ast.walk`, first the module.
+
+    The third of them that say whether a name is read or set are left out: the nodes of names hold that, too.
+    """
     return tuple(node for node in ast.walk(ast.parse(path.read_text())) if not isinstance(node, ast.expr_context))

@@ -1,5 +1,7 @@
-"""Tiny models of many families with random weights, each with a tokenizer that has its special tokens where the
-published models of the family have them."""
+"""Tiny models of many families with random weights, each with a tokenizer.
+
+Its special tokens are where the published models of the family have them.
+"""
 
 from __future__ import annotations
 

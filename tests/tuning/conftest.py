@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def revisions_executed_once() -> Iterator[None]:
-    """Whoever opens a study store executes the source of each revision that Optuna's tables ever had: a tenth of the
-    time of a simulated study, each time with the same result."""
+    """Executes the source of each revision of Optuna's tables once in the run, which has the same result each time.
+
+    Otherwise whoever opens a study store executes all of them, a tenth of the time of a simulated study.
+    """
     from alembic import util
 
     with mock.patch.object(util, "load_python_file", functools.cache(util.load_python_file)):

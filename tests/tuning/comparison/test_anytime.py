@@ -31,8 +31,10 @@ def test_slots_that_came_later_make_every_second_cost_the_average() -> None:
 
 
 def test_the_time_of_an_interruption_is_no_cost() -> None:
-    """An hour between the second and the third report, of which the study held its slots for 100 s in all. An older
-    version has recorded it. The first report took two seconds itself."""
+    """An hour lies between the second and the third report, and the study held its slots for 100 s in all.
+
+    An older version has recorded it. The first report took two seconds itself.
+    """
     times = (1000, 1040, 4640, 4650)
     reports = [make_report(i + 1, 0.1 * i, time=time) for i, time in enumerate(times)]
     steps = best_so_far_curve(study("grid", [trial(0, reports)])).steps

@@ -112,8 +112,10 @@ def test_models_that_predicted_other_rows_are_not_paired_by_row() -> None:
 
 
 def test_the_interval_over_seeds_and_rows_covers_the_truth_as_often_as_it_says() -> None:
-    """250 experiments of 5 seeds x 200 rows, seeds and rows both drawn: the mean over all of either is in 95 % of them,
-    within the simulation's own error; the interval of seeds alone would hold it less often."""
+    """In 95 % of 250 experiments of 5 seeds x 200 rows, both drawn, the interval holds the mean over all of either.
+
+    That is within the simulation's own error; the interval of seeds alone would hold it less often.
+    """
     rng = np.random.default_rng(5)
     truth, held = 0.0, 0
     for _ in range(250):

@@ -116,8 +116,9 @@ def takes_jobs(url: str) -> bool:
 
 
 def sit_down(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """In a folder with a spec, its data and its trainable; no part of the checkout or of the cluster's home. A proxy is
-    named in every way, and is dead: the cluster is at an address of this machine, as at the end of a tunnel.
+    """Works in a folder with a spec, its data and its trainable, apart from the checkout and the cluster's home.
+
+    A proxy is named in every way, and is dead: the cluster is at an address of this machine, as at the end of a tunnel.
     """
     folder.mkdir()
     patch.chdir(folder)

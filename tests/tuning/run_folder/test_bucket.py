@@ -256,8 +256,11 @@ def test_an_experiment_in_a_bucket_is_extended_from_another_machine(
 
 
 def lose_the_machine(spec: ExperimentSpec, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deletes everything but the bucket. Its disk is no other's: a lock file here would get the number of the old one,
-    by which a driver on the same machine knows that the other is dead."""
+    """Deletes everything but the bucket.
+
+    Its disk is no other's: a lock file here would get the number of the old one, by which a driver on the same machine
+    knows that the other is dead.
+    """
     shutil.rmtree(memory_of(spec.run_folder / "studies" / "pbt-seed0"), ignore_errors=True)
     (folder / "machine").rename(folder / "lost machine")
     monkeypatch.setenv("TUNEFLEET_CACHE", str(folder / "another machine"))

@@ -31,9 +31,11 @@ def test_a_report_without_a_checkpoint_ends_the_run_and_says_what_to_do(ray_sess
 
 
 def test_a_dead_process_is_not_handed_to_another_member(ray_session: None, tmp_path: Path) -> None:
-    """The first member that has saved epoch 2 is killed while it is held; Tune does not know, since nothing is asked of
-    it. Then the second one dies. Each member fails once, which is allowed; the one that got the other's dead process
-    would fail twice."""
+    """The first member that has saved epoch 2 is killed while it is held, unknown to Tune, which asks nothing of it.
+
+    Then the second one dies. Each member fails once, which is allowed; the one that got the other's dead process would
+    fail twice.
+    """
     held, go_on = tmp_path / "held", tmp_path / "go-on"
     spec = curve_experiment(
         tmp_path,

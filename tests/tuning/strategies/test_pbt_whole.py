@@ -200,8 +200,10 @@ def test_diverged_members_leave_and_the_others_go_on_in_step(tmp_path: Path) -> 
 
 
 def as_they_arrive(ray: SimulatedRay, happens: dict[int, Any]) -> None:
-    """Let `happens[n](actors)` come true a second after the n-th member has reported epoch 1 for the first time: its
-    checkpoint is being written, and those before it are held. It is called with their actors, in that order."""
+    """Calls `happens[n](actors)` a second after the n-th member has reported epoch 1 for the first time.
+
+    Its checkpoint is being written then, and those before it are held. The actors are theirs, in that order.
+    """
     arrived: dict[str, SimulatedActor] = {}
 
     def count(actor: SimulatedActor, method: str, value: Any) -> None:

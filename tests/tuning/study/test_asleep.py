@@ -1,5 +1,4 @@
-"""A laptop that sleeps, whose clock is set back by an hour, and then a terminal that is gone: the run ends as it would
-have."""
+"""A laptop that sleeps, whose clock is set back, and then a terminal that is gone: the run ends as it would have."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Before the first trial: the rows are read and tokenised once, where trials will run, and what cannot be used ends the
-run there."""
+"""Before the first trial the rows are read and tokenised once, where trials will run; unusable ones end the run."""
 
 from __future__ import annotations
 

@@ -100,8 +100,10 @@ def one_life(drivers: Drivers, gate: Gate, command: list[str], *, reports: int) 
 def test_a_signal_to_all_processes_of_a_run_is_one_to_its_driver(
     drivers: Drivers, tmp_path: Path, everybody: bool
 ) -> None:
-    """To the group, with Ray's servers, as `timeout` and a shell's `kill %1` send it; or also to the trials and W&B's
-    processes, as a batch system or a service manager does."""
+    """It goes to the group, with Ray's servers, as `timeout` and a shell's `kill %1` send it.
+
+    Or it goes to the trials and W&B's processes as well, as from a batch system or a service manager.
+    """
     gate = Gate(tmp_path / "gate", 0)
     spec_file = tmp_path / "spec.yaml"
     spec_file.write_text(yaml.safe_dump(spec_of(tmp_path, "grid", 0.0, **gate.fields(), wandb={"mode": "offline"})))

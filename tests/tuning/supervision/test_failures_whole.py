@@ -1,5 +1,7 @@
-"""Trials that raise, or whose processes die, in whole runs: what is tried again and how often, what stops a run early,
-and what a resume does then."""
+"""Trials that raise, or whose processes die, in whole runs: what is tried again, and what stops a run early.
+
+Also how often, and what a resume does then.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Trials that really take more memory than there is: killed by the kernel, in a cgroup with a limit, or by Ray's
-monitor. How often they start again, and what is logged, is proved in `test_memory_whole`."""
+"""Trials that really take more memory than there is are killed by the kernel, in a cgroup, or by Ray's monitor.
+
+How often they start again, and what is logged, is proved in `test_memory_whole`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Nodes that come and go in whole runs: a loss is no failure, what was lost is computed again as it was, and the limit
-of trials and the cost follow the cluster."""
+"""Nodes that come and go in whole runs: a loss is no failure, and what was lost is computed again as it was.
+
+The limit of trials and the cost follow the cluster.
+"""
 
 from __future__ import annotations
 

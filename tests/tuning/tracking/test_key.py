@@ -1,5 +1,4 @@
-"""Tests that the W&B key reaches the server and no file, with a driver that has a Ray, a home and a temporary folder
-of its own."""
+"""The W&B key reaches the server and no file: a driver has a Ray, a home and a temporary folder of its own."""
 
 from __future__ import annotations
 

@@ -16,8 +16,11 @@ SLOTS, TRIALS = 4, 30
 
 
 def test_short_trials_on_a_cold_cluster_start_no_more_processes_than_there_are_slots(tmp_path: Path) -> None:
-    """Trials end faster than processes start; Ray alone gives a free process to a trial whose own starts, and stops
-    that one: over and over, so that the slots never fill."""
+    """Trials end faster than processes start.
+
+    Ray alone gives a free process to a trial whose own starts, and stops that one: over and over, so that the slots
+    never fill.
+    """
     short = {"model.seconds_per_epoch": 0.2}
     strategies = [{"kind": "grid", "points": TRIALS}]
     spec = long_experiment(tmp_path, epochs=1, fixed=short, strategies=strategies, cluster={"max_concurrent": SLOTS})
