@@ -44,7 +44,7 @@ class RebuiltTrainer:
             loaded makes its first Trainer in their place, so that these refer to that one.
     """
 
-    # So in what earlier versions have shipped:
+    # Attributes that objects from files of earlier versions lack:
     originals: Originals | None = None
     argument_attributes: Mapping[str, Any] = types.MappingProxyType({})
 

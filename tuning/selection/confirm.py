@@ -119,7 +119,7 @@ class StudyConfirmation:
             self.drop_all_but(self.study.confirmed())
 
     def drop_all_but(self, winner: tuple[Confirmation, ...]) -> None:
-        """Delete the weights of all configurations that are through, save those of `winner`."""
+        """Delete the weights of every configuration whose trainings have all ended, except those of `winner`."""
         for rank in self.candidates.keys() - {c.rank for c in winner}:
             ended = [c for c in self.study.confirmations if c.rank == rank]
             if len(ended) == self.seeds:

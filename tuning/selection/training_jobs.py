@@ -116,7 +116,7 @@ def run_jobs(
 
 
 def _limit(session: Session) -> ClusterCheck:
-    """Return what gives the number of jobs that the cluster takes now; None where it does not change: a local Ray."""
+    """Return the check of the cluster: how many jobs it takes now, and None on a local Ray, which does not change."""
     leaks = LeakCheck()
 
     # Each training has its own cost, whoever holds the other slots.

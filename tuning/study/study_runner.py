@@ -130,7 +130,7 @@ def run_study(study: Study, context: RunContext) -> None:
 
 @dataclass
 class _Run:
-    """A study on its way."""
+    """A study that is being run, with what records it and what it costs."""
 
     study: Study
     session: Session  # with the slots that the study holds

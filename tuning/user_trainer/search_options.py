@@ -37,10 +37,13 @@ class SearchOptions:
         decided_by: the keyword that has set `asha` or `pbt`.
         mutations: what PBT changes, by name, as the user's scheduler has it.
         grid: the values of a grid, by name.
+        seed: of the search; None: no keyword sets it.
+        objective: the metric that a keyword names; None: none does.
         spec: sections of the spec, by dotted path.
         written: the keyword that stands in the script for a dotted path of the spec.
         resume: continue the experiment of that name.
         resume_if_exists: continue the experiment of that name, or begin it where there is none.
+        progress: show the search while it runs.
     """
 
     epochs: float
