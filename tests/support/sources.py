@@ -14,7 +14,7 @@ PACKAGES = ("cluster", "trainables", "tuning")
 
 
 def sources() -> Iterator[Path]:
-    """Every file of the product, but for the examples that users copy."""
+    """Yields every file of the product, but for the examples that users copy."""
     for package in PACKAGES:
         yield from sorted(path for path in (ROOT / package).rglob("*.py") if "examples" not in path.parts)
 

@@ -33,7 +33,7 @@ def language(row: int) -> str:
 
 
 def write(name: str, rows: Sequence[Mapping[str, Any]], separator: str = ",", encoding: str = "utf-8") -> Path:
-    """Write rows in the format of the suffix of `name`."""
+    """Writes rows in the format of the suffix of `name`."""
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".jsonl":
@@ -49,7 +49,7 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], separator: str = ",", en
 
 
 def started(data: Path | str, *more: str, target: str = "out.yaml") -> ExperimentSpec:
-    """The spec that is written; it is valid, and its data can be loaded."""
+    """Returns the spec that is written; it is valid, and its data can be loaded."""
     assert main(["init", target, "--data", str(data), *more]) == 0
     spec = load_spec(target)
     loaded = find_task(spec.task).load(spec.data)

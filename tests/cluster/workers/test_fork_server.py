@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a fork after imports is only made on Linux"),
 ]
 
+
 def test_a_worker_is_what_its_launcher_was_started_as(server: ForkServer, tmp_path: Path) -> None:
     launcher = launched(
         server, tmp_path, "0", "3", "--x=y z", context={"env_vars": {"EXPANDED": "${OWN}!"}}, OWN="a value"

@@ -151,7 +151,9 @@ def test_a_trial_that_has_trained_for_long_writes_moments_unless_it_has_ended(st
 
 
 @pytest.mark.unit
-def test_without_room_in_memory_the_state_lies_beside_its_manifest(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_room_in_memory_the_state_lies_beside_its_manifest(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study, state_bytes=2**62))
     slot.step()
     folder = saved(slot, study, "a", 0)

@@ -10,7 +10,6 @@ import pytest
 from trainables.data.cache_folder import CacheError, cache_folder, cache_limit
 from trainables.data.dataset_cache import DatasetCache
 
-
 LARGE = int(1e9)
 
 

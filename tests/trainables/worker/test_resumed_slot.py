@@ -15,7 +15,6 @@ from trainables.learning_curve import LearningCurve
 from trainables.spec import FineTuneSpec, Objective, Params
 from trainables.worker.slot import Evaluation
 
-
 CURVE = FineTuneSpec(
     trainable="learning_curve", task="reviews", epochs=3, objective=Objective(metric="accuracy", mode="max")
 )
@@ -59,8 +58,6 @@ class Counted(LearningCurve):
 
 
 @pytest.mark.unit
-
-
 def test_what_a_killed_driver_has_left_is_reported_again_as_it_was_and_not_computed(tmp_path: Path) -> None:
     killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
     slot = killed.resumed()

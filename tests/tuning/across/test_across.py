@@ -15,6 +15,7 @@ from tuning.outcome import ExperimentOutcome, ScoredRows, StudyOutcome, StudySta
 
 pytestmark = pytest.mark.unit
 
+
 def test_three_tasks_can_show_nothing_of_two_strategies_and_say_so() -> None:
     across = compare_across(alike_everywhere(3))
     assert across.verdict.startswith("Over 3 tasks pbt has the best mean rank, 1.00 of 3.")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 
 from tuning.comparison.resampling import DRAWS, METRICS, bootstrap_scores
-from tuning.comparison.scores import StudyScores, common_error, mean_estimate, same_rows, study_interval, wilson_interval, with_bootstrap
+from tuning.comparison.scores import (
+    StudyScores,
+    common_error,
+    mean_estimate,
+    same_rows,
+    study_interval,
+    wilson_interval,
+    with_bootstrap,
+)
 from tuning.outcome import ScoredRows
 
 pytestmark = pytest.mark.unit

@@ -146,7 +146,9 @@ def test_a_connection_that_says_nothing_is_closed(server: PageServer, monkeypatc
         assert silent.recv(1) == b""
 
 
-def test_a_store_that_is_away_for_a_moment_is_reported_and_asked_again(server: PageServer, spec: ExperimentSpec) -> None:
+def test_a_store_that_is_away_for_a_moment_is_reported_and_asked_again(
+    server: PageServer, spec: ExperimentSpec
+) -> None:
     database = spec.run_folder / "study.db"
     database.rename(database.with_suffix(".away"))
     with pytest.raises(urllib.error.HTTPError) as away:

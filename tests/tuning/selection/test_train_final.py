@@ -30,6 +30,7 @@ from tuning.spec.store_url import sqlite_url
 from tuning.store.evaluation_ledger import EvaluationLedger
 from tuning.store.study_store import StudyStore
 
+
 @pytest.mark.unit
 def test_what_was_said_to_the_test_rows_is_in_the_order_of_the_split(tiny_spec: FineTuneSpec) -> None:
     from trainables.finetune.finetune import FineTuning

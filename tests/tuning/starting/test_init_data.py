@@ -14,6 +14,7 @@ from tuning.starting.data_choices import choose_columns
 
 pytestmark = pytest.mark.unit
 
+
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)

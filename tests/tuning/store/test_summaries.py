@@ -93,7 +93,9 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
         ("DROP TABLE trials", "holds no studies"),
     ],
 )  # fmt: skip
-def test_a_store_that_cannot_be_read_is_reported(writer: StudyWriter, store_url: str, damage: str, message: str) -> None:
+def test_a_store_that_cannot_be_read_is_reported(
+    writer: StudyWriter, store_url: str, damage: str, message: str
+) -> None:
     file = sqlite_file(store_url)
     assert file is not None
     with sqlite3.connect(file) as connection:

@@ -16,7 +16,6 @@ from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec, Extension
 from tuning.store.study_store import StudyStore
 
-
 TWO = [{"kind": "grid", "points": 2}, {"kind": "pbt", "population": 3}]
 RANDOM = {"kind": "random", "trials": 3}
 
