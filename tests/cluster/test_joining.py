@@ -1,7 +1,5 @@
-"""A cluster that is there already is shared by several drivers.
-
-One of another version or without a right is refused, and a machine that joins gets our code.
-"""
+"""A cluster that is there already: several drivers share it, one of another version or without a right is refused, and
+a machine that joins gets our code."""
 
 from __future__ import annotations
 
@@ -202,25 +200,19 @@ def test_another_machine_gets_the_code_and_must_see_the_run_folder(
     assert f"cluster.storage: {hidden}/run is not visible from " in refusal
 
 
-def doctor(head: RayNode, folder: Path, *words: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
-    """Runs `tunefleet doctor` on the cluster of `head`, in `folder`; returns its status and its findings by place."""
-    cluster = (f"cluster.address={head.address}", "cluster.allow_unauthenticated=true")  # another machine may be there
+def test_doctor_examines_each_node_of_a_cluster(head: RayNode, tmp_path: Path) -> None:
+    words = (f"cluster.address={head.address}", "cluster.allow_unauthenticated=true")  # other tests' node may be there
     done = subprocess.run(
-        [sys.executable, "-m", "tuning.cli", "doctor", *words, *cluster, "--json"],
+        [sys.executable, "-m", "tuning.cli", "doctor", *words, "--json"],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
-        cwd=folder,
-        env=clean_environment(HOME=str(folder), HF_HUB_OFFLINE="1"),
+        cwd=tmp_path,
+        env=clean_environment(HOME=str(tmp_path), HF_HUB_OFFLINE="1"),
     )
-    assert done.returncode in (0, 1), done.stderr
-    return done.returncode, json.loads(done.stdout)
-
-
-def test_doctor_examines_each_node_of_a_cluster(head: RayNode, tmp_path: Path) -> None:
-    status, places = doctor(head, tmp_path)
-    assert status == 0
+    assert done.returncode == 0, done.stderr
+    places = json.loads(done.stdout)
     assert list(places)[:2] == ["this machine", f"cluster {head.address}"]
     assert "4 logical GPUs" in places[f"cluster {head.address}"][0]["found"]
     nodes = [name for name in places if name.startswith("node ")]
@@ -231,8 +223,20 @@ def test_doctor_examines_each_node_of_a_cluster(head: RayNode, tmp_path: Path) -
 
 def test_doctor_looks_on_each_node_for_a_model_of_the_hub(head: RayNode, tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps({**GOOD, "model": "someone/no-such-model"}))
-    _, places = doctor(head, tmp_path, "spec.json")
-    hubs = {place: one for place, findings in places.items() for one in findings if one["topic"] == "hub"}
+    words = (f"cluster.address={head.address}", "cluster.allow_unauthenticated=true")
+    done = subprocess.run(
+        [sys.executable, "-m", "tuning.cli", "doctor", "spec.json", *words, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=tmp_path,
+        env=clean_environment(HOME=str(tmp_path), HF_HUB_OFFLINE="1"),
+    )
+    assert done.returncode in (0, 1), done.stderr
+    hubs = {
+        place: one for place, findings in json.loads(done.stdout).items() for one in findings if one["topic"] == "hub"
+    }
     assert hubs.pop("this machine")["state"] == "note"  # no trial runs here
     assert hubs
     assert all("someone/no-such-model" in one["found"] or "answers" in one["found"] for one in hubs.values())
