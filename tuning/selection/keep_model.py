@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.storage import is_uri
 from trainables.errors import InputError
 from tuning.run_folder.bucket import RunBucket
 from tuning.run_folder.experiments import find_experiment, storage_of
-from tuning.run_folder.run_storage import RunStorage, locked_run_storage, run_storage_of
+from tuning.run_folder.run_storage import locked_run_storage, run_storage_of
 from tuning.selection.candidates import training_seeds
 from tuning.selection.hub import make_repo, push
 from tuning.selection.keepable import refuse_without_a_model
@@ -62,12 +61,21 @@ def keep_model(
         ClusterError: the cluster cannot be reached.
         HubError: the repository cannot be written, or is public without being asked for.
     """
-    spec = _recorded_spec(experiment, storage, address)
+    folder = find_experiment(experiment, storage)
+    # Nothing is logged, so no key is needed.
+    changed = ["wandb.mode=disabled", f"cluster.storage={storage_of(experiment, storage)}"]
+    if address:
+        changed.append(f"cluster.address={address}")
+    spec = load_spec(folder / SPEC_FILE, changed)
     refuse_without_a_model(spec)
     target = ModelFolder(Path(out or f"{spec.name}-model").expanduser().absolute(), replace=force)
     if not (reveal_test and target.folder.exists()):  # its score may be there to be shown
         target.check(model_bytes(spec))
-    with _run_storage(spec) as place:
+    with contextlib.ExitStack() as stack:
+        place = run_storage_of(spec)
+        if is_uri(spec.cluster.storage):  # the store is copied back there: no other driver may do so meanwhile
+            place = stack.enter_context(locked_run_storage(spec))
+            RunBucket(spec.cluster.storage, spec.name).store.update_working_copy(spec.run_folder / STORE_FILE)
         opened = StudyStore(store or spec.store_url)
         outcome = opened.load(spec.name)
         winner = winner_of(outcome, strategy, spec.confirm)
@@ -81,37 +89,18 @@ def keep_model(
         seed = training_seeds(spec, 1)[0] if seed is None else seed
         repo = make_repo(push_to_hub, public=public) if push_to_hub else None
         _say(f"{spec.name}: {spec.cluster.way_in}")
-        with ray_session(spec) as session:
-            _say(f"{spec.name}: {session.describe()}")
-            train_final_model(
-                *(spec, outcome, winner, seed, target, session, opened, _say),
-                for_others=repo is not None,
-                reveal_test=reveal_test,
-            )
-            place.save()
+        session = stack.enter_context(ray_session(spec))
+        _say(f"{spec.name}: {session.describe()}")
+        train_final_model(
+            *(spec, outcome, winner, seed, target, session, opened, _say),
+            for_others=repo is not None,
+            reveal_test=reveal_test,
+        )
+        place.save()
     _print_next_step(spec, target.folder, reveal_test=reveal_test)
     if repo is not None:
         print(f"uploaded to {push(target.folder, repo)}")
     return target.folder
-
-
-def _recorded_spec(experiment: str, storage: str | Path, address: str | None) -> ExperimentSpec:
-    """Return the spec of the run folder, for this machine; at `address`, if one is given."""
-    changed = ["wandb.mode=disabled", f"cluster.storage={storage_of(experiment, storage)}"]  # nothing is logged: no key
-    if address:
-        changed.append(f"cluster.address={address}")
-    return load_spec(find_experiment(experiment, storage) / SPEC_FILE, changed)
-
-
-@contextlib.contextmanager
-def _run_storage(spec: ExperimentSpec) -> Iterator[RunStorage]:
-    """Hold the run's storage; of one in a bucket no other driver may copy a store back there meanwhile."""
-    if not is_uri(spec.cluster.storage):
-        yield run_storage_of(spec)
-        return
-    with locked_run_storage(spec) as place:
-        RunBucket(spec.cluster.storage, spec.name).store.update_working_copy(spec.run_folder / STORE_FILE)
-        yield place
 
 
 def _refuse_upload_of_hidden(repo: str | None) -> None:
