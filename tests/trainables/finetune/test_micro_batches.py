@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.distributed.micro_batches import DeviceMemoryError, MicroBatches
+from trainables.distributed.micro_batches import Batch, DeviceMemoryError, MicroBatches
 from trainables.finetune.finetune import FineTuning
 from trainables.spec import FineTuneSpec
 
@@ -88,9 +88,10 @@ def test_dropout_after_running_out_is_that_of_a_step_that_began_in_parts(spec: F
         "learning_rate": 3e-3,
         "model.hidden_dropout_prob": 0.3,
     }
-    running_out, from_the_start, other_masks = (FineTuning(params, spec) for _ in range(3))
+    padded = spec.model_copy(update={"pad_to_multiple_of": 32})  # to one length: what fits is a number of tokens
+    running_out, from_the_start, other_masks = (FineTuning(params, padded) for _ in range(3))
     small_device(running_out, rows=4, after_backward=True)
-    from_the_start.trainer.training_parts.rows = other_masks.trainer.training_parts.rows = 4
+    from_the_start.trainer.training_parts.tokens = other_masks.trainer.training_parts.tokens = 4 * 32
     losses = []
     for training, seed in ((running_out, 5), (from_the_start, 5), (other_masks, 6)):
         torch.manual_seed(seed)
@@ -123,6 +124,44 @@ def test_the_next_trial_starts_with_whole_batches_again(spec: FineTuneSpec) -> N
     assert first.advance(0.25).metrics["micro_batch_size"] == 4
     second = FineTuning(STILL, spec)
     assert "micro_batch_size" not in second.advance(0.25).metrics
+
+
+def batch(rows: int, length: int) -> Batch:
+    return {"input_ids": torch.zeros(rows, length)}
+
+
+def test_a_batch_of_long_texts_that_does_not_fit_makes_no_smaller_parts_of_short_ones() -> None:
+    parts, shapes = MicroBatches(), list[tuple[int, ...]]()
+
+    def compute(part: Batch) -> None:
+        if part["input_ids"].numel() > 300:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        shapes.append(tuple(part["input_ids"].shape))
+
+    while parts.attempt(compute, [batch(8, 64)]) is None:
+        pass
+    assert shapes == [(4, 64), (4, 64)]
+    shapes.clear()
+    parts.attempt(compute, [batch(8, 16), batch(3, 64), batch(2, 256)])
+    assert shapes == [(8, 16), (3, 64), (1, 256), (1, 256)]
+    assert parts.rows == 1  # the smallest part
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_library_that_cannot_allocate_on_the_device_is_a_lack_of_memory(message: str) -> None:
+    parts = MicroBatches()
+    assert parts.attempt(fail_with(RuntimeError(message)), [batch(4, 2)]) is None
+    assert parts.tokens == 4
+    with pytest.raises(DeviceMemoryError, match="a batch of 1 row of 2 tokens does not fit"):
+        parts.attempt(fail_with(RuntimeError(message)), [batch(1, 2)])
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
