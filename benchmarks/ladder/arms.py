@@ -21,6 +21,7 @@ from torch.nn import functional
 from benchmarks.ladder.models import AdapterBank, Sizes, StackedEncoder, hugging_face_encoder
 from benchmarks.ladder.setting import Setting, Shapes
 from benchmarks.ladder.steps import (
+    WARM_UP,
     Step,
     adamw,
     encoder_loss,
@@ -321,7 +322,7 @@ def promises(setting: Setting, found: Found) -> None:
         torch.manual_seed(0)
         model = hugging_face_encoder(sizes, 0.0).to(setting.device)
         step = training_step(model, encoder_loss(*batch), setting.device, captured=kind == "graph")
-        skipped = 3 if kind == "graph" and setting.device == "cuda" else 0  # steps that capturing has made
+        skipped = WARM_UP if kind == "graph" and setting.device == "cuda" else 0  # steps that capturing has made
         return [float(step()) for _ in range(setting.shapes.compared_steps - skipped)]
 
     first, again = losses("bare"), losses("bare")
@@ -431,5 +432,5 @@ ARMS: dict[str, Arm] = {
     "masks": Arm(40, masks),
     "promises": Arm(30, promises),
     "allocator": Arm(25, allocator),
-    "compiling": Arm(60, compiling),
+    "compiling": Arm(50, compiling),
 }

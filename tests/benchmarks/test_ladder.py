@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.ladder.__main__ import SECONDS
 from benchmarks.ladder.arms import ARMS
 from benchmarks.ladder.models import AdapterBank, Sizes, StackedEncoder
 
@@ -48,7 +49,7 @@ def test_when_its_time_is_up_what_was_found_is_there_and_the_arm_is_named(tmp_pa
 
 @pytest.mark.unit
 def test_the_whole_takes_no_more_than_ten_minutes() -> None:
-    assert sum(arm.seconds for arm in ARMS.values()) <= 580
+    assert sum(arm.seconds for arm in ARMS.values()) <= SECONDS <= 560  # and 20 for the imports
 
 
 @pytest.mark.unit
