@@ -62,7 +62,7 @@ class StackedEncoder(nn.Module):
         self.classifier = linear(h, classes)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Computes the logits."""
+        """Computes the logits of K models, each for tokens of its own: [K, rows, length] to [K, rows, classes]."""
         k, b, t = tokens.shape
         offsets = torch.arange(k, device=tokens.device)[:, None, None] * self.sizes.vocabulary
         words = functional.embedding(tokens + offsets, self.words.flatten(0, 1))

@@ -85,7 +85,7 @@ def as_graph(step: Callable[[], torch.Tensor]) -> Step:
 
 
 def tokens_of(shape: tuple[int, ...], vocabulary: int, device: str) -> torch.Tensor:
-    """Random token ids."""
+    """Draws random token ids of that shape."""
     return torch.randint(vocabulary, shape, device=device)
 
 

@@ -69,7 +69,7 @@ class Workers:
         return answers
 
     def end(self) -> None:
-        """Ends the processes."""
+        """Ends the processes of these workers."""
         processes, self._processes = self._processes, []
         for process in processes:
             process.kill()

@@ -54,7 +54,7 @@ def test_friedmans_p_is_exact_for_few_tasks() -> None:
 
 
 def test_wilcoxons_test_is_that_of_demsars_example() -> None:
-    """In table 2 the sums of ranks are 93 and 12, and the critical value for 5 % is 21."""
+    """Demsar (2006), table 2, has sums of ranks of 93 and 12, and 21 as the critical value for 5 %."""
     differences = np.round(DEMSAR[:, 1] - DEMSAR[:, 0], 3)
     assert signed_ranks(differences) == pytest.approx(93 - 12)
     assert wilcoxon_p(differences) < 0.05

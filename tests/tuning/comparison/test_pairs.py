@@ -7,25 +7,15 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from tests.support.study_scores import model, over_seeds
 from tuning.comparison.compare import interquartile_mean
 from tuning.comparison.formatting import decimals_for
 from tuning.comparison.multiple_comparisons import correct_p_values, error_shares
 from tuning.comparison.paired_tests import mcnemar, sign_flip
 from tuning.comparison.pairs import pairs_of
 from tuning.comparison.scores import StudyScores, with_bootstrap
-from tuning.outcome import ScoredRows
 
 pytestmark = pytest.mark.unit
-
-
-def over_seeds(*scores: float, rows: int = 0) -> list[StudyScores | None]:
-    return [StudyScores(seed, (score,), rows) for seed, score in enumerate(scores)]
-
-
-def model(labels: np.ndarray, right: np.ndarray, seed: int = 0) -> StudyScores:
-    """Returns scores of a model that predicts the label where `right` is true, else the other class."""
-    predicted = np.where(right, labels, 1 - labels)
-    return StudyScores(seed, (float(right.mean()),), len(labels), (ScoredRows(tuple(labels), tuple(predicted)),))
 
 
 def test_three_strategies_are_shaffers_case() -> None:

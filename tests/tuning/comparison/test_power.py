@@ -1,4 +1,4 @@
-"""What a number of seeds can detect, against statsmodels: power, the detectable difference, the seeds needed."""
+"""Tests what a number of seeds can detect, against statsmodels: power, detectable difference, seeds needed."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.support.study_scores import model, over_seeds
 from tuning.comparison.resampling import DRAWS, METRICS, bootstrap_scores
 from tuning.comparison.scores import (
     StudyScores,
@@ -18,16 +19,6 @@ from tuning.comparison.scores import (
 from tuning.outcome import ScoredRows
 
 pytestmark = pytest.mark.unit
-
-
-def over_seeds(*scores: float, rows: int = 0) -> list[StudyScores | None]:
-    return [StudyScores(seed, (score,), rows) for seed, score in enumerate(scores)]
-
-
-def model(labels: np.ndarray, right: np.ndarray, seed: int = 0) -> StudyScores:
-    """Returns scores of a model that predicts the label where `right` is true, else the other class."""
-    predicted = np.where(right, labels, 1 - labels)
-    return StudyScores(seed, (float(right.mean()),), len(labels), (ScoredRows(tuple(labels), tuple(predicted)),))
 
 
 def test_wilson_agrees_with_statsmodels() -> None:
@@ -119,7 +110,7 @@ def test_models_that_predicted_other_rows_are_not_paired_by_row() -> None:
 
 
 def test_the_interval_over_seeds_and_rows_covers_the_truth_as_often_as_it_says() -> None:
-    """In 95 % of 250 experiments of 5 seeds x 200 rows, both drawn, the interval holds the mean over all of either.
+    """The interval holds the mean over all seeds and rows in 95 % of 250 experiments of 5 seeds x 200 rows, both drawn.
 
     That is within the simulation's own error; the interval of seeds alone would hold it less often.
     """

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.fetching import SPEC, Member, fetched, honest_members
+from tests.support.fetching import SPEC, Member, fetched
 from tests.support.head_server import HeadServer, bundle, tarred
 from trainables.data.row_hashes import hashes_of
 from tuning.cli import main
@@ -26,24 +26,7 @@ from tuning.spec.store_url import sqlite_url
 from tuning.store.evaluation_ledger import EvaluationLedger, TestRows
 from tuning.store.study_store import StudyStore
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(autouse=True)
-def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes a working directory, beside a file that nothing may overwrite."""
-    (tmp_path / "precious").write_text("mine")
-    (tmp_path / "laptop").mkdir()
-    monkeypatch.chdir(tmp_path / "laptop")
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path / "laptop"
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
-    return honest_members(tmp_path_factory.mktemp("cluster"))
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("laptop")]
 
 
 def test_what_was_fetched_is_closed_to_other_accounts_and_rm_takes_all_of_it(

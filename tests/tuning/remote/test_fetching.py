@@ -12,30 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.fetching import SPEC, Member, fetched, honest_members
+from tests.support.fetching import SPEC, Member, fetched
 from tests.support.head_server import HeadServer, bundle, tarred
 from tests.support.serving import serving
 from tuning.cli import main
 from tuning.remote.unpacking import BundleError, unpack
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(autouse=True)
-def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes a working directory, beside a file that nothing may overwrite."""
-    (tmp_path / "precious").write_text("mine")
-    (tmp_path / "laptop").mkdir()
-    monkeypatch.chdir(tmp_path / "laptop")
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path / "laptop"
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
-    return honest_members(tmp_path_factory.mktemp("cluster"))
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("laptop")]
 
 
 def test_what_an_honest_cluster_packs_comes_whole_and_names_nobody_to_talk_to(

@@ -1,4 +1,4 @@
-"""What `tunefleet init` cannot be meant to do is refused with the ways out, and nothing is written."""
+"""Tests that `tunefleet init` refuses what it cannot do, with the ways out, and writes nothing then."""
 
 from __future__ import annotations
 

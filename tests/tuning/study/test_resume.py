@@ -100,7 +100,7 @@ def one_life(drivers: Drivers, gate: Gate, command: list[str], *, reports: int) 
 def test_a_signal_to_all_processes_of_a_run_is_one_to_its_driver(
     drivers: Drivers, tmp_path: Path, everybody: bool
 ) -> None:
-    """It goes to the group, with Ray's servers, as `timeout` and a shell's `kill %1` send it.
+    """The signal goes to the process group, with Ray's servers, as `timeout` and a shell's `kill %1` send it.
 
     Or it goes to the trials and W&B's processes as well, as from a batch system or a service manager.
     """
