@@ -63,6 +63,7 @@ class Workload(Frozen):
             data=DataSpec(path=self.data, text=self.text, label=self.label, max_length=self.max_length, subset=subset),
             epochs=self.epochs,
             eval_batch_size=self.eval_batch_size,
+            precision="fp32" if self.device == "cpu" else "bf16",
             fixed={"per_device_train_batch_size": self.batch_size},
             objective=Objective(metric="accuracy", mode="max"),
             seed=self.seed,

@@ -203,8 +203,9 @@ class FineTuneSpec(Frozen):
     group_by_length: bool = Field(True, description="batches of texts of similar length: less padding")
     precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
         "auto",
-        description="auto: bf16 where the GPU itself has it, else fp32; tf32: fp32 whose matrix products a GPU of "
-        "compute capability 8.0 or more rounds to TF32, elsewhere fp32. What was in force is recorded",
+        description="auto: bf16 if the devices of all nodes compute it natively (GPUs of compute capability 8.0 or up, "
+        "CPUs with AVX512-BF16, AMX or Arm's bf16), else fp32; decided once for all trials, recorded, and kept by a "
+        "resume. tf32: fp32 whose matrix products such GPUs round to TF32, elsewhere fp32",
     )
     deterministic: bool = Field(
         False,

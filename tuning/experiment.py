@@ -42,6 +42,7 @@ from tuning.spec.validation.cautions import cautions
 from tuning.study.compiled_code import compiled_code_folder
 from tuning.study.data_check import CheckedData, check_data
 from tuning.study.packing import pack_session
+from tuning.study.precision import Decision, decide_precision
 from tuning.study.resume import Search
 from tuning.study.study import Study, run_order
 from tuning.study.worker_imports import slot_imports
@@ -185,6 +186,10 @@ def search(claimed: Claimed, studies: Sequence[Study], session: Session) -> Sess
     from tuning.study.trainer_check import require_trainer
 
     spec, store = claimed.spec, claimed.store
+    measured = spec
+    if (precision := decide(claimed, studies, session)) is not None:
+        studies = [study.computing_in(precision.precision) for study in studies]
+        measured = spec.model_copy(update={"precision": precision.precision})
     checked = read_data(claimed, studies, session)
     data = checked.summary if checked is not None and studies else None
     require_ending_warmups(spec, data)
@@ -194,8 +199,10 @@ def search(claimed: Claimed, studies: Sequence[Study], session: Session) -> Sess
     if checked is not None and spec.test:
         own = evaluation_ids(spec.name, [one.outcome for one in store.recorded(spec.name)]) if claimed.resume else ()
         claimed.print(*(f"WARNING {line}" for line in other_evaluations(spec, checked.rows, own).sentences()))
-    session = pack_session(spec, session, [study.most_trials for study in studies], progress=claimed.progress)
+    session = pack_session(measured, session, [study.most_trials for study in studies], progress=claimed.progress)
     claimed.say(session.describe())
+    if precision is not None:
+        claimed.say(precision.line)
     claimed.print(claimed.tracking.describe())
     room = require_storage(spec, [study.plan for study in studies], session.slots)
     claimed.print(*filter(None, (room, *turns(studies, session.slots), *cautions(spec))))
@@ -208,6 +215,20 @@ def search(claimed: Claimed, studies: Sequence[Study], session: Session) -> Sess
     else:  # a copy, or of another machine: the ledger here may not know its evaluations
         record_evaluations(spec, store, evaluation_ids(spec.name, store.load(spec.name).studies))
     return session
+
+
+def decide(claimed: Claimed, studies: Sequence[Study], session: Session) -> Decision | None:
+    """Return the precision of all trials; None if nothing is owed that computes, or the trainable has its own.
+
+    Raises:
+        RunFolderError: a node does not compute a recorded bf16 natively (without `force`).
+        ClusterError: a node does not answer.
+    """
+    if not studies and not any(plan.trainings or plan.test for plan in claimed.plan()):
+        return None
+    spec, store = claimed.spec, claimed.store
+    recorded = [one.outcome for one in store.recorded(spec.name)] if claimed.resume else ()
+    return decide_precision(spec, session, recorded, force=claimed.force)
 
 
 def read_data(claimed: Claimed, studies: Sequence[Study], session: Session) -> CheckedData | None:

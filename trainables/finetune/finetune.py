@@ -54,6 +54,7 @@ class FineTuning:
     """
 
     divides_rows = True  # see `trainables.worker.team`
+    reads_precision = True  # see `tuning.study.precision`
 
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:
         transformers_logging.set_verbosity_error()

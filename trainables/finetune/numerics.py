@@ -1,6 +1,7 @@
-"""Precision and kernels of a trial on a GPU: bf16, TF32, deterministic kernels, as the spec says.
+"""Precision and kernels of a trial: bf16, fp32, TF32, deterministic kernels, as the spec says.
 
-On a CPU nothing is set: trials compute in fp32 unless the spec says bf16, and repeat bit for bit.
+In bf16 matrix products are computed under torch's autocast; weights, optimizer, logits and loss stay fp32. On a CPU no
+kernel is chosen: a trial repeats bit for bit, in either precision.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Literal
 
 import torch
 
+from trainables.machine.native_bf16 import cpu_native_bf16
 from trainables.spec import FineTuneSpec
 
 Device = Literal["cpu", "cuda"]
@@ -18,13 +20,16 @@ AMPERE = 8  # the first compute capability with TF32
 
 
 def computes_in_bf16(spec: FineTuneSpec, device: Device) -> bool:
-    """True if a trial computes in bf16: by the spec's `precision`, for `auto` where the GPU itself has it.
+    """True if a trial computes in bf16: by the spec's `precision`, for `auto` where the device itself has it.
 
-    torch counts GPUs that only emulate it, such as a T4, where it is slower than fp32.
+    Trials of an experiment have no `auto`: it decides for all of them (`tuning.study.precision`). torch counts GPUs
+    that only emulate it, such as a T4, where it is slower than fp32.
     """
     if spec.precision != "auto":
         return spec.precision == "bf16"
-    return device == "cuda" and bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device == "cpu":
+        return cpu_native_bf16().native
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def computes_in_tf32(spec: FineTuneSpec, device: Device) -> bool:

@@ -93,16 +93,21 @@ def cuda_starts() -> bool:
     import torch
 
     if _holds_real_gpu() and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        _wait_for_mps()
+        wait_for_mps()
     return torch.cuda.is_available()
 
 
+def has_gpus() -> bool:
+    """True if this machine has GPUs; those that were declared on another one are logical."""
+    return any(glob.glob(pattern) for pattern in DEVICE_FILES)
+
+
 def _holds_real_gpu() -> bool:
-    return bool(_assigned) and any(glob.glob(pattern) for pattern in DEVICE_FILES)
+    return bool(_assigned) and has_gpus()
 
 
 @functools.cache
-def _wait_for_mps() -> None:
+def wait_for_mps() -> None:
     """Waits, once per process, while an MPS server is not ready; torch uses CUDA after it, and would not try again."""
     until = time.monotonic() + READY_SECONDS
     while _driver_status() == MPS_NOT_READY and time.monotonic() < until:

@@ -21,6 +21,7 @@ from cluster.examination import Finding, State, examine_machine
 from tuning.cli.command import Command
 from tuning.cli.doctor_checks import (
     examine_cache,
+    examine_precision,
     examine_storage,
     examine_store,
     examine_tracking,
@@ -100,7 +101,7 @@ def examine(source: str | Path | Mapping[str, Any], overrides: Sequence[str]) ->
     """
     from tuning.spec.loading import load_spec
 
-    here = [*examine_versions(), *examine_machine()]
+    here = [*examine_versions(), *examine_machine(), *examine_precision()]
     try:
         spec = load_spec(source, overrides)
     except SpecError as error:
@@ -168,7 +169,7 @@ def _examine_nodes(nodes: tuple[Node, ...], needs: HubNeeds | None) -> Iterator[
 
 def _examine_node(needs: HubNeeds | None) -> tuple[float, list[Finding]]:
     hub = [] if needs is None else examine_hub(needs)
-    findings = [*examine_machine(), *hub]
+    findings = [*examine_machine(), *examine_precision(), *hub]
     return time.time(), findings
 
 

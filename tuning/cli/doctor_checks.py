@@ -1,4 +1,4 @@
-"""The checks of `tunefleet doctor` on this machine: versions, storage, cache, store, tracking.
+"""The checks of `tunefleet doctor` on this machine: versions, precision, storage, cache, store, tracking.
 
 In: a spec. Out: findings, each with advice. Nothing is started or changed.
 """
@@ -30,6 +30,18 @@ def examine_versions() -> Iterator[Finding]:
     """Check that the installed libraries are of supported versions."""
     for mistake in unsupported():
         yield Finding(mistake.path, State.LACKING, f"{mistake.value}: {mistake.rule}", mistake.next_step)
+
+
+def examine_precision() -> Iterator[Finding]:
+    """Check what trials here would compute in with `precision: auto`."""
+    try:
+        from trainables.machine.native_bf16 import native_bf16
+
+        found = native_bf16(gpus=True)
+    except ImportError as error:
+        yield Finding("precision", State.LACKING, f"torch cannot be imported: {error}", "install it anew")
+        return
+    yield Finding("precision", State.FINE, f"{'bf16' if found.native else 'fp32'}: {found.why}")
 
 
 def examine_storage(spec: ExperimentSpec) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ ORIGIN, RANDOM_FIRST = "origin", "random_first"
 RANDOM_DRAW = "random draw"  # a value of ORIGIN
 # Of an experiment that is extended: the number of its verdict (1, 2, ...), and how many are planned.
 VERDICT, VERDICTS = "verdict", "verdicts"
+PRECISION = "precision"  # of its trials; older versions recorded it with the first report
 HP_SPACE = "hp_space"  # the name of the function that defines the space, if one does
 # Versions and digests of the software that ran the study.
 LIBRARIES = ("tunefleet", "ray", "torch", "transformers", "datasets", "accelerate", "optuna", "hyperopt", "numpy")

@@ -10,6 +10,7 @@ from trainables.spec import FineTuneSpec
 from tuning.outcome import Stretch, StudyOutcome, StudyState, TrialState
 from tuning.selection.schedules import schedule_of
 from tuning.spec.models import ExperimentSpec
+from tuning.study.precision import trained_spec
 
 FIRST_SEED = 1000  # of trainings after the search
 
@@ -46,7 +47,7 @@ def candidates(study: StudyOutcome, top: int) -> tuple[Candidate, ...]:
 def training_spec(spec: ExperimentSpec, study: StudyOutcome, seed: int) -> FineTuneSpec:
     """Return what a training of a configuration of `study` gets besides its values; everything is drawn from `seed`."""
     own = {"seed": seed, "data_order_seed": None, "head_seed": None}
-    return spec.trial_spec(study.seed, study.strategy).model_copy(update=own)
+    return trained_spec(spec, study).model_copy(update=own)
 
 
 def training_seeds(spec: ExperimentSpec, count: int, search: int | None = None) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from tuning.selection.work_session import ray_session
 from tuning.spec.loading import load_spec
 from tuning.spec.models import SPEC_FILE, STORE_FILE, ExperimentSpec
 from tuning.store.study_store import StudyStore
+from tuning.study.precision import decide_precision
 
 
 def keep_model(
@@ -91,6 +92,8 @@ def keep_model(
         _say(f"{spec.name}: {spec.cluster.way_in}")
         session = stack.enter_context(ray_session(spec))
         _say(f"{spec.name}: {session.describe()}")
+        if (decision := decide_precision(spec, session, [winner.study], force=True)) is not None:
+            _say(f"{spec.name}: {decision.line}")
         train_final_model(
             *(spec, outcome, winner, seed, target, session, opened, _say),
             for_others=repo is not None,

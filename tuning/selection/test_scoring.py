@@ -32,6 +32,7 @@ from tuning.selection.confirm import StudyConfirmation, TrainedWeights, study_co
 from tuning.selection.evaluations import confirmation_evaluation_id, record_evaluations, search_evaluation_id
 from tuning.selection.training_jobs import JobResult, TrainingJob, run_jobs
 from tuning.spec.models import ExperimentSpec, study_name
+from tuning.study.precision import trained_spec
 from tuning.study.resume import Search, StudyPlan
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def score_searched(
         if study is None or (choice := choose_checkpoint(study)) is None:
             continue
         given = (
-            spec.trial_spec(study.seed, study.strategy),
+            trained_spec(spec, study),
             dict(choice.report.params),
             choice.checkpoint,
             storage.checkpoint_storage(study_name(study.strategy, study.seed)),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from trainables.spec import FineTuneSpec, Value
 from tuning.budget import Limit
-from tuning.outcome.attributes import HP_SPACE, ORIGIN, RANDOM_FIRST, VERDICT, VERDICTS
+from tuning.outcome.attributes import HP_SPACE, ORIGIN, PRECISION, RANDOM_FIRST, VERDICT, VERDICTS
 from tuning.spec.models import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
+from tuning.study.precision import Precision, recorded_precision
 from tuning.study.resume import SpecifiedStudy, StudyPlan
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ class Study:
         resume = resume or StudyPlan(SpecifiedStudy(strategy.name, seed))
         return cls(spec, strategy, seed, trial, plan, resume, cut)
 
+    def computing_in(self, precision: Precision) -> Study:
+        """Return the study with trials of that precision, unless another one is recorded of it."""
+        recorded = None if self.resume.recorded is None else recorded_precision(self.resume.recorded)
+        own = recorded if recorded is not None and self.spec.precision == "auto" else precision
+        return replace(self, trial=self.trial.model_copy(update={"precision": own}))
+
     @property
     def most_trials(self) -> int:
         """The number of trials in the plan; without one there, a bound for trials that cost the budget nothing."""
@@ -87,7 +94,7 @@ class Study:
 
     def attributes(self) -> dict[str, Value]:
         """Return what the store records of the study besides its trials, by name."""
-        return self._seeds() | self._origins() | self._hp_space() | self._verdicts()
+        return self._seeds() | self._origins() | self._precision() | self._hp_space() | self._verdicts()
 
     def _seeds(self) -> dict[str, Value]:
         """The seeds of its draws, of its trials' order of rows and of their models' heads."""
@@ -99,6 +106,10 @@ class Study:
         first = self.strategy.learns_after(self.spec.space_of(self.strategy))
         cut = {WHEN_CUT: self.strategy.when_cut} if self.cut else {}
         return {ORIGIN: self.strategy.origin, RANDOM_FIRST: first or 0, **cut}
+
+    def _precision(self) -> dict[str, Value]:
+        """The precision of its trials; {} of a trainable that has its own."""
+        return {} if self.trial.precision == "auto" else {PRECISION: self.trial.precision}
 
     def _hp_space(self) -> dict[str, Value]:
         """The function whose suggestions are searched; {} where there is none."""

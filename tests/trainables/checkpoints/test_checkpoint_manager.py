@@ -60,7 +60,11 @@ def test_a_checkpoint_holds_its_manifest_and_the_state_lies_in_shared_memory(stu
 
 
 @pytest.mark.unit
-def test_a_state_that_is_lost_is_recomputed_bit_for_bit_across_an_exploit(study: Path, small: FineTuneSpec) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_state_that_is_lost_is_recomputed_bit_for_bit_across_an_exploit(
+    study: Path, small: FineTuneSpec, precision: str
+) -> None:
+    small = small.model_copy(update={"precision": precision})
     policy = CheckpointPolicy(study)
     member, folder = clone(study, small, policy)
     then = state_of(member)

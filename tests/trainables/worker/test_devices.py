@@ -113,7 +113,7 @@ def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Makes this process one that holds GPU 0 of a machine with a device file; returns that file."""
     file = tmp_path / "nvidia0"
     file.touch()
-    devices._wait_for_mps.cache_clear()
+    devices.wait_for_mps.cache_clear()
     monkeypatch.setattr(devices, "_assigned", ("0",))
     monkeypatch.setattr(devices, "DEVICE_FILES", (str(tmp_path / "nvidia[0-9]*"),))
     return file
@@ -171,7 +171,7 @@ def test_an_mps_server_that_is_not_ready_is_waited_for(
         training_device()
     assert len(waits) == 2
     assert not isinstance(raised.value, DeviceNotReady)  # it is ready now: torch without CUDA is the reason
-    devices._wait_for_mps.cache_clear()
+    devices.wait_for_mps.cache_clear()
     monkeypatch.setattr(devices, "READY_SECONDS", 0.0)
     (tmp_path / "never").mkdir()
     monkeypatch.setattr(devices, "DRIVER", driver(tmp_path / "never", 10**9))

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import constants
 
 from tests.support.refusing_server import RefusingServer
+from trainables.machine import devices
 from trainables.models.files import resolve_model
 from tuning.cli import main
 
@@ -60,10 +62,21 @@ def test_a_machine_alone_is_reported_topic_by_topic(capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert status == 0
     assert out.startswith("this machine:\n")
-    for topic in ("versions", "memory", "/dev/shm", "storage", "cache", "store", "hub", "W&B"):
+    for topic in ("versions", "precision", "memory", "/dev/shm", "storage", "cache", "store", "hub", "W&B"):
         assert f"  {topic} " in out
     assert "nothing is lacking" in out
     assert list(tmp_path.iterdir()) == []  # nothing is made by looking
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("has", "shown"), [(True, "bf16: its CPU has AMX"), (False, "fp32: its CPU has neither")])
+def test_the_precision_of_trials_here_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, has: bool, shown: str
+) -> None:
+    monkeypatch.setattr(devices, "DEVICE_FILES", ())
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has}, raising=False)
+    _, found = findings_of(capsys)
+    assert found["this machine"]["precision"]["found"].startswith(shown)
 
 
 @pytest.mark.unit
