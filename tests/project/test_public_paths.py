@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = {
     "tunefleet": (
         "Comparison", "ExperimentOutcome", "ExperimentSpec", "InputError", "SpecError", "StudyOutcome", "TrialOutcome",
-        "UnknownExperiment", "compare", "compare_across", "experiments", "extend", "hyperparameter_search",
+        "UnknownExperiment", "compare", "compare_across", "estimate", "experiments", "extend", "hyperparameter_search",
         "install", "load_outcome", "load_spec", "report", "run", "train_final",
     ),
     "tuning": (

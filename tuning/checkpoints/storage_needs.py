@@ -92,27 +92,27 @@ def record_bytes(plan: PlanShape, slots: int, epochs: int) -> int:
     return PER_STUDY + trials * (PER_TRIAL + epochs * PER_REPORT)
 
 
-def require_storage(spec: ExperimentSpec, plans: Sequence[PlanShape], slots: int) -> str:
-    """Check that the storage has room for an experiment; returns the bound of its checkpoints as a line.
+class ExperimentNeeds(NamedTuple):
+    """The most bytes that an experiment takes while it runs."""
 
-    The line is empty for a trainable of the user's own, whose sizes are unknown: only the records must fit then.
+    records: int  # on the storage: the study store, Tune's files
+    storage: int | None = None  # on the storage: checkpoints; None: not known
+    memory: int | None = None  # of all nodes together: checkpoints; None: not known
+    fits: bool = True  # the shared memory of this node takes the states of every study
+
+
+def experiment_needs(spec: ExperimentSpec, plans: Sequence[PlanShape], slots: int) -> ExperimentNeeds:
+    """Return what an experiment takes of memory and storage; only its records, where the model's size is unknown.
 
     Args:
         spec: of the experiment.
         plans: of the studies that are to be run, one after the other.
         slots: trials that run at the same time.
-
-    Raises:
-        ClusterError: the storage path has not that much room.
     """
-    if not plans:
-        return ""
     records = sum(record_bytes(plan, slots, math.ceil(spec.epochs)) for plan in plans)
     weights = weight_bytes(spec.model, spec.revision) if spec.trainable == "finetune" else None
-    if weights is None:
-        require_free_space(spec, records)
-        unknown = f"size of {spec.model} unknown until it is loaded: room for checkpoints not checked"
-        return f"{unknown}{_no_moments_notice(spec, plans, None, slots)}" if spec.trainable == "finetune" else ""
+    if weights is None or not plans:
+        return ExperimentNeeds(records)
     kept = [resolve_every_epochs(spec, weights, plan, slots) for plan in plans]
     fits = [fits_memory(weights, plan, slots, keep) for plan, keep in zip(plans, kept, strict=True)]
     needs = [storage_needs(weights, p, slots, k, in_memory=fit) for p, k, fit in zip(plans, kept, fits, strict=True)]
@@ -122,14 +122,35 @@ def require_storage(spec: ExperimentSpec, plans: Sequence[PlanShape], slots: int
     copies = confirmation_copies(spec.confirm, studies, slots)
     confirming = studies * best + copies * weights if copies else 0
     storage = max(max(one.storage for one in needs) + (len(plans) - 1) * best, confirming)
-    require_free_space(spec, records + storage)
-    memory = max(one.memory for one in needs)
+    return ExperimentNeeds(records, storage, max(one.memory for one in needs), all(fits))
+
+
+def require_storage(spec: ExperimentSpec, plans: Sequence[PlanShape], slots: int) -> str:
+    """Check that the storage has room for an experiment; returns the bound of its checkpoints as a line.
+
+    The line is empty for a trainable of the user's own, whose sizes are unknown: only the records must fit then.
+
+    Args:
+        spec, plans, slots: as for `experiment_needs`.
+
+    Raises:
+        ClusterError: the storage path has not that much room.
+    """
+    if not plans:
+        return ""
+    needs = experiment_needs(spec, plans, slots)
+    require_free_space(spec, needs.records + (needs.storage or 0))
+    if needs.storage is None or needs.memory is None:
+        unknown = f"size of {spec.model} unknown until it is loaded: room for checkpoints not checked"
+        return f"{unknown}{_no_moments_notice(spec, plans, None, slots)}" if spec.trainable == "finetune" else ""
     straight = (
-        "" if all(fits) else f"; too little shared memory ({format_bytes(free_memory())} free) for some: straight there"
+        ""
+        if needs.fits
+        else f"; too little shared memory ({format_bytes(free_memory())} free) for some: straight there"
     )
     where = spec.cluster.storage if is_uri(spec.cluster.storage) else spec.run_folder
-    unsaved = _no_moments_notice(spec, plans, weights, slots)
-    most = f"at most {format_bytes(memory)} of memory and {format_bytes(storage)} in {where}"
+    unsaved = _no_moments_notice(spec, plans, weight_bytes(spec.model, spec.revision), slots)
+    most = f"at most {format_bytes(needs.memory)} of memory and {format_bytes(needs.storage)} in {where}"
     return f"checkpoints: {most}{straight}{unsaved}"
 
 

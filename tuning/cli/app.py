@@ -17,6 +17,7 @@ from tuning.cli.cluster import cluster_group
 from tuning.cli.command import NAME, CommandGroup, print_usage_error
 from tuning.cli.completion import VARIABLE, completion_command
 from tuning.cli.doctor import doctor_command
+from tuning.cli.estimate import estimate_command
 from tuning.cli.exit_status import exit_status_of
 from tuning.cli.init import init_command
 from tuning.cli.jobs import (
@@ -37,7 +38,7 @@ from tuning.cli.validate import validate_command
 
 YOUNG_OBJECTS = 100_000  # before garbage is searched for: Python's 700 does so 600 times during the imports
 COMMANDS = (  # in the order of the help: to run, to read, to continue, to maintain; then those for a cluster elsewhere
-    *(run_command, validate_command, init_command, ls_command),
+    *(run_command, validate_command, estimate_command, init_command, ls_command),
     *(results_command, compare_command, report_command, export_command),
     *(resume_command, extend_command, doctor_command, rm_command, train_final_command),
     *(submit_command, jobs_command, status_command, logs_command, stop_command, fetch_command),

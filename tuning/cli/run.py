@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import sys
 from collections.abc import Callable
@@ -105,11 +106,15 @@ def run_spec(
         resume_with: how its user resumes it, where that is not `tunefleet resume`.
     """
     from tuning.errors import Interrupted, RepeatedFailure
+    from tuning.estimate.expectation import expectation
     from tuning.experiment import run_experiment
     from tuning.run_folder.folder import has_no_scores
     from tuning.spec.models import SPEC_FILE
 
     next_step = f"go on with {resume_with or f'`tunefleet resume {spec.resumed_as}`'}"
+    if not resume:
+        with contextlib.suppress(OSError):  # if nobody reads it, the run goes on
+            print(f"{spec.name}: {expectation(spec)}", flush=True)
     atexit.register(gc.freeze)  # or the interpreter searches every module for garbage before it ends: most of a second
     try:
         outcome = run_experiment(

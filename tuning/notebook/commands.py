@@ -1,4 +1,4 @@
-"""The functions of `tunefleet`: run an experiment, extend or open one that was run, compare, show it, keep its model.
+"""The functions of `tunefleet`: estimate and run an experiment, extend or open one, compare, show it, keep its model.
 
 An experiment that was run is given by its outcome, or by its name, the path of its run folder, or s3://BUCKET/FOLDER/NAME.
 """
@@ -19,6 +19,7 @@ from tuning.spec.models import ExperimentSpec
 
 if TYPE_CHECKING:
     from tuning.across import Across
+    from tuning.estimate.types import ExperimentEstimate
 
 STORAGE = "runs"  # where the run folders are, as for the command line
 
@@ -50,10 +51,44 @@ def run(
         RunFolderError: the experiment was run already (without `resume` and `fresh`), or was not (with `resume`).
         ClusterError: the cluster cannot be reached or cannot hold a trial.
     """
+    from tuning.estimate.expectation import expectation
     from tuning.experiment import run_experiment
 
     loaded = load_spec(spec, overrides)
+    if progress and not resume:
+        print(f"{loaded.name}: {expectation(loaded)}", flush=True)
     return run_experiment(loaded, resume=resume, force=force, take_over=take_over, fresh=fresh, progress=progress)
+
+
+def estimate(
+    spec: str | Path | Mapping[str, Any] | ExperimentSpec,
+    overrides: str | Sequence[str] | Mapping[str, Any] = (),
+    *,
+    slots: int | Sequence[int] = (),
+    calibrate: bool = True,
+    progress: bool = True,
+) -> ExperimentEstimate:
+    """Return what an experiment will take, before it takes it; `print` shows a table. Nothing is run but a calibration.
+
+    Args:
+        spec, overrides: as in `run`.
+        slots: how many trials run at a time, one number or several; default: as many as the cluster of the spec holds.
+        calibrate: train for about a minute on that cluster; False: use what is known of earlier runs.
+        progress: print a line when something takes a while.
+
+    Raises:
+        SpecError: every mistake in the spec.
+        InputError: `slots` is no number above 0; without a calibration, nothing is known.
+        ClusterError: the cluster cannot be reached or cannot hold a trial.
+    """
+    from tuning.estimate.estimate import estimate_experiment
+
+    loaded, numbers = load_spec(spec, overrides), [slots] if isinstance(slots, int) else list(slots)
+
+    def say(line: str) -> None:
+        print(f"{loaded.name}: {line}", flush=True)
+
+    return estimate_experiment(loaded, slots=numbers, calibrate=calibrate, say=say if progress else lambda line: None)
 
 
 def extend(

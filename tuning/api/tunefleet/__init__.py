@@ -2,6 +2,7 @@
 
 import tunefleet
 
+print(tunefleet.estimate("quickstart"))               # what it will take, from a minute of training
 outcome = tunefleet.run("quickstart", {"epochs": 1})  # a spec file, a preset, a dictionary or an ExperimentSpec
 outcome = tunefleet.load_outcome("quickstart")        # of a run that was made before, by its name or its folder
 outcome = tunefleet.extend("quickstart", {"seeds": [0, 1, 2]})  # more seeds or strategies for it
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tuning.comparison import Comparison as Comparison
     from tuning.notebook.commands import compare as compare
     from tuning.notebook.commands import compare_across as compare_across
+    from tuning.notebook.commands import estimate as estimate
     from tuning.notebook.commands import experiments as experiments
     from tuning.notebook.commands import extend as extend
     from tuning.notebook.commands import load_outcome as load_outcome
@@ -54,6 +56,7 @@ _HOMES = {
     "UnknownExperiment": "tuning.run_folder.experiments",
     "compare": "tuning.notebook.commands",
     "compare_across": "tuning.notebook.commands",
+    "estimate": "tuning.notebook.commands",
     "experiments": "tuning.notebook.commands",
     "extend": "tuning.notebook.commands",
     "hyperparameter_search": "tuning.user_trainer.search",

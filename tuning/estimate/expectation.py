@@ -1,0 +1,42 @@
+"""Says in one line what a run will take, at its start: from what is known, without a measurement and without Ray."""
+
+from __future__ import annotations
+
+import time
+
+from trainables.wording import counted
+from tuning.estimate.arithmetic import bounds
+from tuning.estimate.known import known_costs, saved_estimate
+from tuning.estimate.text import one_line
+from tuning.report.planned import slots_here
+from tuning.spec.models import ExperimentSpec
+from tuning.spec.validation import machine
+
+DAY = 86_400.0  # seconds
+
+
+def expectation(spec: ExperimentSpec) -> str:
+    """Return the line: what `tunefleet estimate` has said of this experiment, else bounds from earlier runs."""
+    slots = slots_here(spec)
+    if (saved := saved_estimate(spec)) is not None:
+        column = next((one for one in saved.estimate.columns if slots in (None, one.slots)), None)
+        if column is not None:
+            days = int((time.time() - saved.made) // DAY)
+            when = f" of {counted(days, 'day')} ago" if days else ""
+            return f"expected: {one_line(column, saved.estimate.device)} (by the estimate{when})"
+    costs = known_costs(spec)
+    if costs is None:
+        return (
+            "how long it takes is not known: the time left is shown from the first report on; before a run "
+            "`tunefleet estimate` measures it"
+        )
+    held, device = held_without_ray(spec)
+    column = bounds(spec, costs, slots or max(costs.slots, 1), held)
+    return f"expected: {one_line(column, device)} (by {costs.source})"
+
+
+def held_without_ray(spec: ExperimentSpec) -> tuple[float, str]:
+    """Return the devices that a trial holds, and what they are, as far as the spec and this machine tell."""
+    gpus = spec.cluster.gpus_per_trial
+    gpus = 1.0 if gpus == "auto" or (gpus is None and machine.gpus()) else gpus
+    return (float(gpus), "GPU") if gpus else (spec.cluster.cpus_per_trial, "CPU core")
