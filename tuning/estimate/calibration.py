@@ -8,6 +8,7 @@ recorded.
 from __future__ import annotations
 
 import contextlib
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,8 @@ from cluster.storage import is_uri
 from trainables.calibration import Calibration, TrialPace, calibrate
 from trainables.lookup import is_training
 from trainables.machine import clock
-from trainables.spec import Params
 from trainables.worker.job_slot import JobCall
+from trainables.worker.team import workers_for
 from tuning.estimate.costs import FORMULA, TrainingCosts, mean_pace
 from tuning.estimate.extremes import extremes
 from tuning.estimate.known import formula_costs
@@ -52,31 +53,42 @@ def measure(spec: ExperimentSpec, say: Callable[[str], None]) -> Measured:
         Exception: what a training raised.
     """
     from tuning.selection.work_session import ray_session
-    from tuning.study.data_check import check_data
-    from tuning.study.packing import pack_session
-    from tuning.study.trainer_check import require_trainer
 
     with _without_run_folder(spec) as apart:
         begun = clock.monotonic()
-        with ray_session(apart) as joined_session:
-            joined = clock.monotonic()
-            check_data(spec, joined_session, say)
-            read = clock.monotonic()
-            require_trainer(spec, joined_session, say)
-            session = pack_session(spec, joined_session, [_most_trials(spec)], progress=False)
-            say(session.describe())
-            calibrations, started = _calibrations(spec, session, say)
+        with ray_session(apart) as joined:
+            in_ray = clock.monotonic()
+            session, trained = _prepared(spec, joined, say)
+            prepared = clock.monotonic()
+            calibrations, started = _calibrations(trained, session, say)
             ended = clock.monotonic()
         left = clock.monotonic() - ended
-        shown = (session.slots, session.devices_per_trial, session.device)
-        times = {"ray": joined - begun + left, "data": read - joined, "start": started}
-        if spec.trainable == FORMULA:
-            return Measured(*shown, replace(formula_costs(spec), **times, assumed=""))
-        if not is_training(spec.trainable):
-            return Measured(*shown, None)
-        lightest, heaviest = _paces(spec, calibrations)
-        source = f"measured now, {len(calibrations)} at a time, on {lightest.device or 'this machine'}"
-        return Measured(*shown, TrainingCosts(lightest, heaviest, source, len(calibrations), **times))
+    shown = (session.slots, session.devices_per_trial, session.device)
+    times = {"ray": in_ray - begun + left, "data": prepared - in_ray, "start": started}
+    if spec.trainable == FORMULA:
+        return Measured(*shown, replace(formula_costs(spec), **times, assumed=""))
+    if not is_training(spec.trainable):
+        return Measured(*shown, None)
+    lightest, heaviest = _paces(spec, calibrations)
+    source = f"measured now, {len(calibrations)} at a time, on {lightest.device or 'this machine'}"
+    source += f" in {lightest.precision}" if lightest.precision else ""
+    return Measured(*shown, TrainingCosts(lightest, heaviest, source, len(calibrations), **times))
+
+
+def _prepared(spec: ExperimentSpec, session: Session, say: Callable[[str], None]) -> tuple[Session, ExperimentSpec]:
+    """Do what a run does before its first trial; returns Ray as trials share it, and the spec as they are given it."""
+    from tuning.study.data_check import check_data
+    from tuning.study.packing import pack_session
+    from tuning.study.precision import decide_precision
+    from tuning.study.trainer_check import require_trainer
+
+    if (precision := decide_precision(spec, session)) is not None:
+        spec = spec.model_copy(update={"precision": precision.precision})
+    check_data(spec, session, say)
+    require_trainer(spec, session, say)
+    session = pack_session(spec, session, [_most_trials(spec)], progress=False)
+    say(session.describe())
+    return session, spec
 
 
 def _calibrations(
@@ -84,13 +96,13 @@ def _calibrations(
 ) -> tuple[list[Calibration], float]:
     """Return what the processes have measured, and the seconds until the first of them was up."""
     from tuning.selection.training_jobs import JobResult, TrainingJob, run_jobs
+    from tuning.tune_compat.tune_run import slot_environment
 
-    ends: tuple[Params, ...] = extremes(spec) if is_training(spec.trainable) and spec.trainable != FORMULA else ()
-    ends = ends[:1] if len(ends) == 2 and ends[0] == ends[1] else ends
+    ends = extremes(spec) if is_training(spec.trainable) and spec.trainable != FORMULA else ()
     on_node = max(node.holds(session.resources) for node in session.nodes)
     count = max(1, min(on_node, session.slots, MOST_JOBS))
     if ends:
-        say(f"measuring {'two configurations' if len(ends) == 2 else 'one configuration'}, {count} at a time")
+        say(f"measuring the lightest and the heaviest trial, {count} at a time")
     jobs = []
     for number in range(count):
         order = ends if number % 2 == 0 else ends[::-1]
@@ -102,19 +114,24 @@ def _calibrations(
         found.append(job.result())
 
     asked = clock.time()
+    session.warm_up(count, slot_environment(), workers_for(spec.trainable, session.resources.gpus))
     run_jobs(jobs, spec, session, receive, called="calibrations")
     return found, max(0.0, min(one.began for one in found) - asked)
 
 
 def _paces(spec: ExperimentSpec, calibrations: list[Calibration]) -> tuple[TrialPace, TrialPace]:
-    """Return the paces of the lightest and the heaviest configuration, each the mean over the processes."""
-    means = [
-        mean_pace([pace for one in calibrations for pace in one.paces if pace.params == params])
-        for params in extremes(spec)
-    ]
-    first = max(pace.first for one in calibrations for pace in one.paces[:1])
-    lightest, heaviest = (pace._replace(first=first) for pace in means)
-    return lightest, heaviest
+    """Return the paces of the lightest and the heaviest configuration, each the mean over the processes.
+
+    The first trial of a process is slower to build and to begin, as it is in a run: that is counted apart.
+    """
+    cold, warm = ([one.paces[place] for one in calibrations] for place in (0, 1))
+    found = []
+    for params in extremes(spec):
+        own = [pace for pace in warm if pace.params == params] or warm
+        mean = mean_pace([pace for pace in (*cold, *warm) if pace.params == params])
+        found.append(mean._replace(build=statistics.fmean(pace.build for pace in own)))
+    first = max(pace.first + max(0.0, pace.build - found[0].build) for pace in cold)
+    return found[0]._replace(first=first), found[1]._replace(first=first)
 
 
 def _most_trials(spec: ExperimentSpec) -> int:

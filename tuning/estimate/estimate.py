@@ -25,7 +25,8 @@ from tuning.report.planned import slots_here
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.before_run import require_runnable
 
-MOST_REPORTS = 2000  # of a simulation: a run of the driver takes about 10 ms for each
+# Reports of an experiment up to which it is simulated three times, and once: each costs the driver some 30 ms.
+MOST_REPORTS_THRICE, MOST_REPORTS = 500, 1500
 
 
 def estimate_experiment(
@@ -90,7 +91,7 @@ def _column(
     column = bounds(spec, costs, slots, devices)
     if costs is not None and most_reports(spec, column) <= MOST_REPORTS:
         say(f"simulating the experiment with {counted(slots, 'trial')} at a time")
-        column = _simulated(spec, costs, slots, devices)
+        column = _simulated(spec, costs, slots, devices, thrice=most_reports(spec, column) <= MOST_REPORTS_THRICE)
     needs = experiment_needs(spec, _shapes(spec), slots)
     price = spec.budget.price.price if spec.budget.price else None
     money = None if price is None or column.device_seconds is None else column.device_seconds.scaled(price.of(1.0))
@@ -103,12 +104,19 @@ def _shapes(spec: ExperimentSpec) -> list[Any]:
     return [strategy.shape(spec.space_of(strategy)) for strategy in spec.strategies for _ in spec.seeds]
 
 
-def _simulated(spec: ExperimentSpec, costs: TrainingCosts, slots: int, devices: float) -> SlotsEstimate:
-    """Return what three runs in virtual time take: at the pace that was measured, faster and slower."""
+def _simulated(
+    spec: ExperimentSpec, costs: TrainingCosts, slots: int, devices: float, *, thrice: bool
+) -> SlotsEstimate:
+    """Return what runs in virtual time take: at the pace that was measured and, with `thrice`, faster and slower.
+
+    Without, what one run takes is stretched by as much, unless a budget of time decides.
+    """
     from tuning.estimate.simulation import simulate
 
     uncertain = 0.0 if spec.trainable == FORMULA else costs.uncertainty
-    factors = (1.0, 1 - uncertain, 1 + uncertain) if uncertain else (1.0,)
+    factors = (1.0, 1 - uncertain, 1 + uncertain) if uncertain and thrice else (1.0,)
+    timed = spec.budget.limit is not None and spec.budget.limit.unit != "epochs"
+    stretch = NO_RANGE if thrice or timed else Expected(1 - uncertain, 1.0, 1 + uncertain)
     runs = [simulate(spec, costs, slots, devices, factor=one, luck=luck) for luck, one in enumerate(factors)]
     besides = costs.ray + costs.data + LEAST_DRIVER
     trials, stopped, epochs, held = (_among(figure(run.outcome) for run in runs) for figure in FIGURES)
@@ -120,8 +128,8 @@ def _simulated(spec: ExperimentSpec, costs: TrainingCosts, slots: int, devices: 
         stopped=stopped,
         epochs=epochs,
         steps=None if None in steps else _among(number for number in steps if number is not None),
-        device_seconds=held,
-        wall_seconds=_among(run.seconds + besides for run in runs),
+        device_seconds=held.times(stretch),
+        wall_seconds=_among(run.seconds + besides for run in runs).times(stretch),
     )
 
 
@@ -130,6 +138,7 @@ def _among(values: Iterable[float]) -> Expected:
     return Expected.among(likely, others)
 
 
+NO_RANGE = Expected(1.0, 1.0, 1.0)
 FIGURES: tuple[Callable[[ExperimentOutcome], float], ...] = (
     lambda outcome: sum(len(study.trials) for study in outcome.studies),
     lambda outcome: sum(study.count(TrialState.STOPPED) for study in outcome.studies),
@@ -171,7 +180,7 @@ def _certain(spec: ExperimentSpec) -> tuple[str, ...]:
         found.append("all trials train to their full epochs, so their number and that of the epochs are certain")
     elif all(strategy.planned_trials(spec.space_of(strategy)) is not None for strategy in spec.strategies):
         found.append("the number of trials is planned; how many train to their end depends on their scores")
-    found.append("memory and disk are upper bounds")
+    found.append("memory is that of the heaviest trials, disk an upper bound")
     return tuple(found)
 
 
@@ -196,7 +205,7 @@ def _ranges(spec: ExperimentSpec, costs: TrainingCosts | None, columns: Sequence
         found.append("trials that are stopped early: learning curves are drawn at random, with ranks that mostly stay")
     if costs is not None and any(not column.simulated for column in columns):
         found.append(
-            f"bounds by arithmetic: a run in virtual time, which costs 10 ms for each report, is made for at most "
+            f"bounds by arithmetic: a run in virtual time, which costs 30 ms for each report, is made for at most "
             f"{MOST_REPORTS:,} of them"
         )
     if costs is not None and any(costs.slots and column.slots != costs.slots for column in columns):

@@ -7,7 +7,7 @@ import time
 from trainables.wording import counted
 from tuning.estimate.arithmetic import bounds
 from tuning.estimate.known import known_costs, saved_estimate
-from tuning.estimate.text import one_line
+from tuning.estimate.text import device_hours, one_line
 from tuning.report.planned import slots_here
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation import machine
@@ -32,7 +32,8 @@ def expectation(spec: ExperimentSpec) -> str:
         )
     held, device = held_without_ray(spec)
     column = bounds(spec, costs, slots or max(costs.slots, 1), held)
-    return f"expected: {one_line(column, device)} (by {costs.source})"
+    told = one_line(column, device) if slots is not None else device_hours(column, device)
+    return f"expected: {told} (by {costs.source})"
 
 
 def held_without_ray(spec: ExperimentSpec) -> tuple[float, str]:

@@ -154,10 +154,11 @@ def costs_of(outcome: ExperimentOutcome, spec: ExperimentSpec) -> TrainingCosts 
     study = outcome.studies[0]
     rows = [_count(study.attributes.get(name)) for name in ("train_rows", "validation_rows", "test_rows")]
     paces = sorted((_pace(samples, rows, study) for samples in by_sizes.values()), key=lambda pace: pace.epoch)
-    source = f"the run {outcome.name}, {study.slots} at a time"
+    slots = max(study.slots for study in outcome.studies)
+    source = f"the run {outcome.name}, {slots} at a time"
     assumed = "the start of Ray and its processes"
     times = (RAY_SECONDS, DATA_SECONDS, START_SECONDS)
-    return TrainingCosts(paces[0], paces[-1], source, study.slots, *times, assumed)
+    return TrainingCosts(paces[0], paces[-1], source, slots, *times, assumed)
 
 
 class _Sample(NamedTuple):

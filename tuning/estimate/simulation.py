@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,8 @@ from tuning.spec.store_url import sqlite_url
 from tuning.tracking.spec import WandbSpec
 
 NAME = "simulated"  # of the experiment and of the trainable
-SHORTEST_TICK, LONGEST_TICK = 0.2, 60.0  # seconds between two looks at the budget
+SHORTEST_TICK, LONGEST_TICK = 0.2, 3600.0  # virtual seconds that pass without an event at most
+MEMORY = Path("/dev/shm")  # where a record needs no disk
 
 
 class SimulatedRun(NamedTuple):
@@ -58,10 +60,11 @@ def simulate(
     from tuning.experiment import run_experiment
     from tuning.testing.simulated_ray import SimulatedNode, simulated_ray
 
-    tick = min(max(costs.of({}).epoch * spec.report_every_epochs * factor / 8, SHORTEST_TICK), LONGEST_TICK)
-    node = SimulatedNode(cpus=slots * devices_per_trial)
-    with TemporaryDirectory(prefix="tunefleet-") as folder, _simulated_trials():
-        simulated = simulated_spec(spec, costs, devices_per_trial, Path(folder), factor=factor, luck=luck)
+    node, tick = SimulatedNode(cpus=slots * devices_per_trial), LONGEST_TICK
+    if spec.budget.limit is not None:  # which is looked at once per tick, or event
+        tick = min(max(costs.of({}).epoch * spec.report_every_epochs * factor / 8, SHORTEST_TICK), LONGEST_TICK)
+    with _folder() as folder, _simulated_trials():
+        simulated = simulated_spec(spec, costs, devices_per_trial, folder, factor=factor, luck=luck)
         with simulated_ray(node, start_seconds=costs.start + costs.heaviest.first, tick=tick) as ray, _few_snapshots():
             outcome = run_experiment(simulated, progress=False)
         return SimulatedRun(outcome, ray.seconds)
@@ -98,6 +101,13 @@ def simulated_spec(
             "extended": (),
         }
     )
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Makes a folder for what is recorded, in memory where that is possible: nobody waits for a disk then."""
+    with TemporaryDirectory(prefix="tunefleet-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager

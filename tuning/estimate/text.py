@@ -21,10 +21,17 @@ def estimate_text(estimate: ExperimentEstimate) -> str:
 
 def one_line(column: SlotsEstimate, device: str) -> str:
     """Return wall time and device-hours on one line."""
-    if column.wall_seconds is None or column.device_seconds is None:
+    if column.wall_seconds is None:
         return UNKNOWN
-    wall, held = _range(column.wall_seconds, duration_text), _device_hours(column.device_seconds, device)
-    return f"{wall} with {counted(column.slots, 'trial')} at a time, {held}"
+    wall = _range(column.wall_seconds, duration_text)
+    return f"{wall} with {counted(column.slots, 'trial')} at a time, {device_hours(column, device)}"
+
+
+def device_hours(column: SlotsEstimate, device: str) -> str:
+    """Return the device-hours as '1 (0.83 to 1.25) GPU-hours'."""
+    if column.device_seconds is None:
+        return UNKNOWN
+    return f"{_range(column.device_seconds.scaled(1 / HOUR), _number)} {device}-hours"
 
 
 def duration_text(seconds: float) -> str:
@@ -64,7 +71,7 @@ def _rows(estimate: ExperimentEstimate) -> list[tuple[str, Callable[[SlotsEstima
         ("trials", _trials),
         ("optimizer steps", lambda column: "" if column.steps is None else _range(column.steps, _whole)),
         ("epochs of all", lambda column: _known(column.epochs, lambda epochs: _range(epochs, _number))),
-        ("device-hours", lambda column: _known(column.device_seconds, lambda held: _device_hours(held, device))),
+        ("device-hours", lambda column: device_hours(column, device)),
         ("wall time", lambda column: _known(column.wall_seconds, lambda wall: _range(wall, duration_text))),
         ("memory of a trial", lambda column: of_a_trial),
         ("memory of all", lambda column: "" if column.memory is None else f"at most {format_bytes(column.memory)}"),
@@ -81,10 +88,6 @@ def _trials(column: SlotsEstimate) -> str:
     if stopped is None or not stopped.high:
         return _range(column.trials, _whole)
     return f"{_range(column.trials, _whole)}; {_range(stopped, _whole)} of them stopped early"
-
-
-def _device_hours(held: Expected, device: str) -> str:
-    return f"{_range(held.scaled(1 / HOUR), _number)} {device}-hours"
 
 
 def _money(column: SlotsEstimate, currency: str) -> str:

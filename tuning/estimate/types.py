@@ -26,6 +26,10 @@ class Expected(NamedTuple):
         """Return the range of the sum."""
         return Expected(*map(sum, zip(self, other, strict=True)))
 
+    def times(self, other: Expected) -> Expected:
+        """Return the range of the product of numbers that are large and small together."""
+        return Expected(*(one * factor for one, factor in zip(self, other, strict=True)))
+
     def scaled(self, factor: float) -> Expected:
         """Return the range times `factor`."""
         return Expected(*(value * factor for value in self))

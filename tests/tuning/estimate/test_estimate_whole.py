@@ -32,7 +32,7 @@ def test_a_fine_tuning_is_estimated_and_then_takes_about_that(
     spec, lines = load_spec(fields), list[str]()
     estimate = estimate_experiment(spec, slots=[2, 8], say=lines.append)
     here, wide = estimate.columns
-    assert any("measuring two configurations, 2 at a time" in line for line in lines)
+    assert any("measuring the lightest and the heaviest trial, 2 at a time" in line for line in lines)
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())  # nothing is recorded
     assert here.trials == (5, 5, 5)
     assert here.epochs is not None
