@@ -193,7 +193,8 @@ class FineTuneSpec(Frozen):
         1.0, description="one evaluation and one report per this many epochs, and one at the end of the trial"
     )
     eval_batch_size: PositiveInt | None = Field(
-        None, description="rows per batch of an evaluation; null: 16 on a CPU, 128 on a GPU"
+        None,
+        description="rows per batch of an evaluation; null: what makes 2,048 tokens on a CPU, 32,768 on a GPU",
     )
     pad_to_multiple_of: PositiveInt | None = Field(
         None,

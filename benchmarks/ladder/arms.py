@@ -108,6 +108,7 @@ def _trainer(setting: Setting, sizes: Sizes, steps: int) -> Any:
     from transformers import TrainingArguments
 
     from trainables.distributed.replicas import Replicas
+    from trainables.finetune.evaluation_batches import EvaluationBatches
     from trainables.finetune.segment_trainer import SegmentTrainer, always_mask
 
     class Counter:
@@ -137,7 +138,14 @@ def _trainer(setting: Setting, sizes: Sizes, steps: int) -> Any:
     model.config.problem_type = "single_label_classification"
     if cuda:
         always_mask(model)
-    trainer = SegmentTrainer(model=model, args=args, train_dataset=rows, position=Counter(), replicas=Replicas(0, 1))
+    trainer = SegmentTrainer(
+        model=model,
+        args=args,
+        train_dataset=rows,
+        position=Counter(),
+        replicas=Replicas(0, 1),
+        batches=EvaluationBatches(shapes.rows * shapes.tokens),
+    )
     trainer.segment = list(range(len(rows)))
     return trainer
 

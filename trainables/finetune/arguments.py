@@ -23,9 +23,8 @@ TRAINING_ARGUMENTS = (
     "gradient_accumulation_steps",
     "optim",
 )
-# Validation rows are sorted by length. On a CPU the time depends on tokens, and small batches pad less; a GPU is
-# faster with large batches.
-EVAL_BATCH_SIZE = {"cpu": 16, "cuda": 128}
+# Of a batch in an evaluation, padding included. Small batches pad less; a GPU is faster with large ones.
+EVALUATION_TOKENS = {"cpu": 2048, "cuda": 32768}
 # Tensor cores are faster at multiples of 8. Compiled code is specialised per shape, so fewer shapes are better.
 PAD_TO_MULTIPLE_OF = {"cpu": 1, "cuda": 8}
 PAD_COMPILED_TO_MULTIPLE_OF = 32
@@ -35,7 +34,7 @@ def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
     """Builds the arguments for the GPU that this process has, or for the CPU if it has none.
 
     Args:
-        spec: its seeds, precision and evaluation batch size.
+        spec: its seeds and precision.
         params: complete values (defaults filled in).
 
     Raises:
@@ -46,7 +45,6 @@ def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
     args = TrainingArguments(
         output_dir=".",  # the Trainer makes this folder even when it saves nothing
         num_train_epochs=1,  # one pass over the segment
-        per_device_eval_batch_size=spec.eval_batch_size or EVAL_BATCH_SIZE[device],
         seed=spec.training_seeds.head,
         bf16=computes_in_bf16(spec, device),
         label_names=["labels"],  # the Trainer drops what a model's forward does not name, and some do not name labels

@@ -22,8 +22,9 @@ from trainables.checkpoints import tensors
 from trainables.data.encoding import PreparedTask, prepare_task
 from trainables.distributed.replicas import Replicas
 from trainables.epochs import horizon_of, next_position
-from trainables.finetune.arguments import as_int, padding_multiple, training_arguments
+from trainables.finetune.arguments import EVALUATION_TOKENS, as_int, padding_multiple, training_arguments
 from trainables.finetune.compilation import compile_encoder
+from trainables.finetune.evaluation_batches import EvaluationBatches
 from trainables.finetune.garbage import free_former_trial, freeze_what_is_imported
 from trainables.finetune.numerics import precision_in_force, set_kernels
 from trainables.finetune.schedule import ProgressSchedule, Schedule, epoch_order
@@ -143,8 +144,8 @@ class FineTuning:
         rows = self.data.validation if split == "validation" else self.data.test
         shared = self.replicas.size > 1
         output = self.trainer.predict(rows.select(self.replicas.rows_to_score(len(rows))) if shared else rows)
-        part = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-        predictions, labels = (self.replicas.joined(outputs, len(rows)) for outputs in (part, output.label_ids))
+        parts = output.predictions, output.label_ids
+        predictions, labels = (self.replicas.joined(outputs, len(rows)) for outputs in parts)
         scores = self.data.task.metrics(predictions, labels, self.data.facts.positive)
         metrics = {**scores, "loss": self._loss(predictions, labels)}
         if split == "validation" or not np.isfinite(predictions).all():
@@ -216,6 +217,7 @@ class FineTuning:
     def _make_trainer(self, multiple: int) -> SegmentTrainer:
         """Builds the Trainer, whose batches are padded to a multiple of `multiple` tokens."""
         alike = self.model.config.model_type in SEES_PADDING  # such models need equal padding in every batch
+        length = self.data.max_length if alike else None
         return SegmentTrainer(
             model=self.model,
             args=training_arguments(self.spec, self.params),
@@ -223,11 +225,12 @@ class FineTuning:
             data_collator=DataCollatorWithPadding(
                 self.data.tokenizer,
                 padding="max_length" if alike else True,
-                max_length=self.data.max_length if alike else None,
+                max_length=length,
                 pad_to_multiple_of=multiple,
             ),
             position=self,
             replicas=self.replicas,
+            batches=EvaluationBatches(EVALUATION_TOKENS[self.device], multiple, length, self.spec.eval_batch_size),
         )
 
     def _schedule(self) -> Schedule:

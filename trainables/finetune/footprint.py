@@ -56,9 +56,7 @@ def measure_footprint(params: Params, spec: FineTuneSpec) -> Footprint:
     training = FineTuning({**spec.fixed, **params}, spec)
     rows = step_of_longest_rows(training)
     _train(training, rows * WARM_UP)
-    held = training.data.validation
-    evaluated = range(max(0, len(held) - training.trainer.args.per_device_eval_batch_size), len(held))
-    training.trainer.predict(held.select(evaluated))  # sorted by length: these are the longest
+    _evaluate_heaviest(training)
     # A difference, because every `train()` has a fixed cost besides its steps.
     step_seconds = (-_train(training, rows * SHORT) + _train(training, rows * LONG)) / (LONG - SHORT)
     kernel_seconds = _kernel_seconds(training, rows * PROFILED) / PROFILED
@@ -84,6 +82,15 @@ def step_of_longest_rows(training: FineTuning) -> list[int]:
     lengths: Sequence[int] = training.data.lengths
     longest = sorted(range(len(lengths)), key=lambda row: -lengths[row])[:wanted]
     return [longest[index % len(longest)] for index in range(wanted)]
+
+
+def _evaluate_heaviest(training: FineTuning) -> None:
+    """Scores the batches of validation rows that take most memory: of the longest rows, and of most tokens."""
+    held, batches = training.data.validation, training.trainer.batches
+    lengths: Sequence[int] = list(held["length"])
+    longest, *others = batches.of(lengths)
+    for rows in (longest, max(others, key=lambda rows: batches.tokens_of(rows, lengths), default=longest)):
+        training.trainer.predict(held.select(rows))
 
 
 def _train(training: FineTuning, rows: list[int]) -> float:

@@ -7,6 +7,7 @@ Where transformers 5.23 would wait for the device at every step, and what is don
     the count of labels per optimizer step  the number of rows, which the host knows
     the NaN filter of the logged loss       off; a score that is not finite ends the trial at the report
     copies of batches to the device         from pinned memory, non-blocking
+    `predict`, which gathers on the device  logits are copied to the host's pinned memory as they come
 
 The loss of an optimizer step is the mean over its rows, however they are divided into batches. (The Trainer's would be
 a sum over batches for models whose `forward` takes any keyword and whose loss ignores the count, such as BERT's:
@@ -22,13 +23,16 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
+from datasets import Dataset
+from torch.utils.data import DataLoader
 from transformers import AttentionInterface, PreTrainedModel, PrinterCallback, Trainer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-from transformers.modeling_outputs import ModelOutput
+from transformers.trainer_utils import PredictionOutput
 
 from trainables.distributed.micro_batches import Batch, MicroBatches
 from trainables.distributed.replicas import Replicas
+from trainables.finetune.evaluation_batches import EvaluationBatches
 from trainables.progress import step_done
 
 MASKED_SDPA = "sdpa_always_masked"
@@ -50,10 +54,12 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga = True  # `compute_loss` divides by the rows of the whole optimizer step
 
-    def __init__(self, *, position: ExampleCounter, replicas: Replicas, **kwargs: Any) -> None:
+    def __init__(
+        self, *, position: ExampleCounter, replicas: Replicas, batches: EvaluationBatches, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)
-        self.position, self.replicas = position, replicas
+        self.position, self.replicas, self.batches = position, replicas, batches
         self.segment: list[int] = []
         self.training_parts, self.scoring_parts = MicroBatches(), MicroBatches()
         self._begun: list[Batch] = []  # this process's batches of the current optimizer step that are in the gradients
@@ -126,17 +132,35 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             loss = torch.nn.functional.cross_entropy(outputs.logits, labels, reduction="sum") / rows
         return (loss, outputs) if return_outputs else loss
 
-    def prediction_step(
-        self, model: Any, inputs: Batch, prediction_loss_only: bool, ignore_keys: list[str] | None = None
-    ) -> tuple[None, torch.Tensor, torch.Tensor]:
-        """Returns logits and labels of one batch; `FineTuning` computes the loss over all rows."""
-        batch = dict(self._prepare_inputs(inputs))
-        labels = batch.pop("labels")
-        with torch.no_grad():
-            while (logits := self.scoring_parts.attempt(lambda part: _logits(model(**part)), [batch])) is None:
-                pass
-        step_done()
-        return None, torch.cat(logits) if len(logits) > 1 else logits[0], labels
+    def predict(self, test_dataset: Dataset, *args: Any, **kwargs: Any) -> PredictionOutput:
+        """Computes logits in fp32, (rows, classes), and labels, (rows,), of rows that are sorted by length.
+
+        As in training it is autocast; so no `train()` has to come before it. The weights are rounded once for all
+        batches. No logits wait on the device for those of later batches, and the host waits for the device once.
+        """
+        batches = self.batches.of(list(test_dataset["length"]))
+        rows = self._remove_unused_columns(test_dataset, description="scored")
+        pinned = self.args.dataloader_pin_memory
+        loader = DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator, pin_memory=pinned)  # type: ignore[arg-type]
+        device, found = self.args.device, list[tuple[torch.Tensor, torch.Tensor]]()
+        self.model.eval()
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.args.bf16):
+            for batch in loader:
+                labels = batch.pop("labels")
+                inputs = {name: values.to(device, non_blocking=True) for name, values in batch.items()}
+                found.append((self._scored(inputs), labels))
+                step_done()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        logits, labels = (torch.cat(parts[::-1]).numpy() for parts in zip(*found, strict=True))
+        return PredictionOutput(logits, labels, {})
+
+    def _scored(self, inputs: Batch) -> torch.Tensor:
+        """The logits of a batch, on their way to the host."""
+        while (logits := self.scoring_parts.attempt(lambda part: self.model(**part).logits, [inputs])) is None:
+            pass
+        whole = torch.cat(logits) if len(logits) > 1 else logits[0]
+        return whole.float().to("cpu", non_blocking=True)  # into pinned memory
 
     def floating_point_ops(self, inputs: Mapping[str, Any]) -> int:
         """Returns 0: nobody reads it, and counting the parameters at every batch is slow."""
@@ -163,11 +187,6 @@ class KeepingAccelerator(Accelerator):  # type: ignore[misc]
             prepared.clear()
         self.step = 0
         return [None for _ in objects]
-
-
-def _logits(outputs: ModelOutput) -> torch.Tensor:
-    logits: torch.Tensor = outputs.logits
-    return logits
 
 
 class RowSampler(torch.utils.data.Sampler[int]):

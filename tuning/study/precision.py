@@ -107,6 +107,8 @@ def decision(
     if stated == "auto" and known is None:
         if lacking:
             return Decision("fp32", f"computes in fp32, since bf16 would be emulated: {_listed(lacking)}")
+        if not nodes:
+            return Decision("fp32", "computes in fp32: no node that holds trials is there yet to be asked for bf16")
         return Decision("bf16", f"computes in bf16: {_listed(nodes)}")
     precision, origin = (known, "as recorded") if stated == "auto" and known else (stated, "as the spec says")
     assert precision != "auto"

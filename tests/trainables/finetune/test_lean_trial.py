@@ -106,14 +106,6 @@ def test_a_multiple_keeps_to_the_positions_of_the_model(spec: FineTuneSpec) -> N
 
 
 @pytest.mark.unit
-def test_evaluations_take_the_batch_size_of_the_device_or_of_the_spec(spec: FineTuneSpec) -> None:
-    default = 128 if torch.cuda.is_available() else 16
-    assert FineTuning({}, spec).trainer.args.per_device_eval_batch_size == default
-    own = spec.model_copy(update={"eval_batch_size": 7})
-    assert FineTuning({}, own).trainer.args.per_device_eval_batch_size == 7
-
-
-@pytest.mark.unit
 def test_a_trial_that_is_over_is_gone(spec: FineTuneSpec) -> None:
     FineTuning({}, spec).advance(0.1)
     gone = []

@@ -183,6 +183,11 @@ def test_the_line_tells_a_few_of_many_nodes_and_each_reason_once() -> None:
     )
 
 
+@pytest.mark.unit
+def test_nodes_that_are_still_to_come_are_not_taken_to_have_bf16() -> None:
+    assert decision("auto", None, []).precision == "fp32"
+
+
 @pytest.mark.ray
 def test_a_node_of_a_real_ray_answers(ray_session: None, spec: Any) -> None:
     from cluster.session import connect
