@@ -22,7 +22,7 @@ from trainables.spec import FineTuneSpec, Params
 from trainables.training import Training
 
 FEWEST_PARTS = 2  # timings of steps after the first, so that a spread is known
-EVALUATED_ROWS, BLOCK = 256, 32  # rows of an evaluation that are scored, in blocks of neighbours in length
+EVALUATED_BATCHES = 8  # of an evaluation that are scored
 PARTS, MOST_STEPS = 8, 64  # of the seconds for a configuration each takes an eighth, at most so many steps
 FIRST_STEPS = 4  # of a training of which only the rows are known
 FIRST_PIECE = 1 / 32  # of an epoch, of one of which nothing is known
@@ -140,21 +140,18 @@ def _padded_tokens(rows: Sequence[int], lengths: Sequence[int], batch: int) -> i
 
 
 def _evaluation(training: Any) -> float:
-    """Times an evaluation on evenly spaced blocks of the validation split, and extends it to all rows by their tokens.
-
-    The rows are sorted by length.
-    """
-    held = training.data.validation
-    lengths, count = held["length"], len(held)
-    chosen = list(range(count))
-    if count > EVALUATED_ROWS:
-        blocks, free = EVALUATED_ROWS // BLOCK, count - BLOCK
-        chosen = [round(block * free / (blocks - 1)) + row for block in range(blocks) for row in range(BLOCK)]
-    part = held.select(chosen)
+    """Times evenly spaced batches of an evaluation on the validation split, and extends it to all by their tokens."""
+    held, batches = training.data.validation, training.trainer.batches
+    lengths = list(held["length"])
+    every = batches.of(lengths)
+    count = min(EVALUATED_BATCHES, len(every))
+    chosen = [every[round(place * (len(every) - 1) / max(1, count - 1))] for place in range(count)]
     before = clock.monotonic()
-    training.trainer.predict(part)
+    for rows in chosen:
+        training.trainer.predict(held.select(rows))
     taken = clock.monotonic() - before
-    return float(taken * sum(lengths) / max(1, sum(lengths[row] for row in chosen)))
+    tokens, timed = (sum(batches.tokens_of(rows, lengths) for rows in some) for some in (every, chosen))
+    return float(taken * tokens / timed)
 
 
 def _by_pieces(training: Training, seconds: float) -> _Timed:

@@ -67,20 +67,18 @@ def test_a_fine_tuning_is_measured_with_its_rows_steps_and_memory(tiny_spec: Fin
     assert all(training.data.facts.test_rows and "_test" not in vars(training.data) for training in made)  # type: ignore[attr-defined]
 
 
-def test_an_evaluation_of_many_rows_is_measured_by_some_of_them(
+def test_an_evaluation_of_many_rows_is_measured_by_some_of_its_batches(
     tiny_spec: FineTuneSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "EVALUATED_ROWS", 16)
-    monkeypatch.setattr(calibration, "BLOCK", 4)
+    monkeypatch.setattr(calibration, "EVALUATED_BATCHES", 3)
     scored = []
-    training = build_training({}, tiny_spec)
+    training = build_training({}, tiny_spec.model_copy(update={"eval_batch_size": 4}))
     predict = training.trainer.predict  # type: ignore[attr-defined]
     training.trainer.predict = lambda rows: scored.append(list(rows["length"])) or predict(rows)  # type: ignore[attr-defined]
     calibrate([{}], tiny_spec, 0.1, lambda params, spec: training)
-    (lengths,) = scored
     held = training.data.validation["length"]  # type: ignore[attr-defined]
-    assert len(lengths) == 16
-    assert (lengths[0], lengths[-1]) == (min(held), max(held))
+    assert [len(lengths) for lengths in scored] == [4, 4, 4]
+    assert (scored[0][-1], scored[-1][0]) == (max(held), min(held))  # the longest first
 
 
 def test_a_trainer_of_ones_own_is_measured_through_advance_and_score() -> None:
