@@ -12,13 +12,13 @@ from __future__ import annotations
 import resource
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from trainables.machine import clock
-from trainables.spec import FineTuneSpec, Params
+from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Training
 
 FEWEST_PARTS = 2  # timings of steps after the first, so that a spread is known
@@ -27,7 +27,6 @@ PARTS, MOST_STEPS = 8, 64  # of the seconds for a configuration each takes an ei
 FIRST_STEPS = 4  # of a training of which only the rows are known
 FIRST_PIECE = 1 / 32  # of an epoch, of one of which nothing is known
 GROWTH = 4  # from one piece to the next
-ROWS = ("train_rows", "validation_rows", "test_rows")  # in a training's provenance
 BATCH = "per_device_train_batch_size"
 
 
@@ -95,11 +94,28 @@ def _pace(params: Params, spec: FineTuneSpec, seconds: float, make: Callable[...
         before = clock.monotonic()
         training.save(Path(folder))
         save = clock.monotonic() - before
-    facts = training.provenance
-    rows = [None if facts.get(name) is None else int(str(facts[name])) for name in ROWS]
-    named = [str(facts.get(name, "")) for name in ("device_name", "precision")]
-    return TrialPace(dict(params), build, timed.epoch, timed.evaluation, save, timed.first, timed.spread, *rows,
-                     *_memory(), *named)  # fmt: skip
+    facts, (memory, shared, device_memory) = training.provenance, _memory()
+    return TrialPace(
+        params=dict(params),
+        build=build,
+        epoch=timed.epoch,
+        evaluation=timed.evaluation,
+        save=save,
+        first=timed.first,
+        spread=timed.spread,
+        train_rows=_rows(facts, "train_rows"),
+        validation_rows=_rows(facts, "validation_rows"),
+        test_rows=_rows(facts, "test_rows"),
+        memory=memory,
+        shared=shared,
+        device_memory=device_memory,
+        device=str(facts.get("device_name", "")),
+        precision=str(facts.get("precision", "")),
+    )
+
+
+def _rows(facts: Mapping[str, Value], name: str) -> int | None:
+    return None if facts.get(name) is None else int(str(facts[name]))
 
 
 def _by_tokens(training: Any, seconds: float) -> _Timed:

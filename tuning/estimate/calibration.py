@@ -64,15 +64,15 @@ def measure(spec: ExperimentSpec, say: Callable[[str], None]) -> Measured:
             ended = clock.monotonic()
         left = clock.monotonic() - ended
     shown = (session.slots, session.devices_per_trial, session.device)
-    times = {"ray": in_ray - begun + left, "data": prepared - in_ray, "start": started}
+    ray, data = in_ray - begun + left, prepared - in_ray
     if spec.trainable == FORMULA:
-        return Measured(*shown, replace(formula_costs(spec), **times, assumed=""))
+        return Measured(*shown, replace(formula_costs(spec), ray=ray, data=data, start=started, assumed=""))
     if not is_training(spec.trainable):
         return Measured(*shown, None)
     lightest, heaviest = _paces(spec, calibrations)
     source = f"measured now, {len(calibrations)} at a time, on {lightest.device or 'this machine'}"
     source += f" in {lightest.precision}" if lightest.precision else ""
-    return Measured(*shown, TrainingCosts(lightest, heaviest, source, len(calibrations), **times))
+    return Measured(*shown, TrainingCosts(lightest, heaviest, source, len(calibrations), ray, data, started))
 
 
 def _prepared(spec: ExperimentSpec, session: Session, say: Callable[[str], None]) -> tuple[Session, ExperimentSpec]:

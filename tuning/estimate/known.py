@@ -44,6 +44,7 @@ DECIDING = (
 NOT_IN_DATA = ("seed", "split_seed")
 NEWEST = 20  # run folders that are looked into
 RAY_SECONDS, DATA_SECONDS, START_SECONDS = 8.0, 2.0, 2.0  # of a local Ray on a usual machine, where nobody measured
+ONE_SAMPLE = 0.2  # the spread, where a single report shows a pace
 EVALUATION = 1 / 3  # of the seconds that a row takes in training: a forward pass without the backward one
 
 
@@ -152,8 +153,7 @@ def costs_of(outcome: ExperimentOutcome, spec: ExperimentSpec) -> TrainingCosts 
     if not by_sizes:
         return None
     study = outcome.studies[0]
-    rows = [_count(study.attributes.get(name)) for name in ("train_rows", "validation_rows", "test_rows")]
-    paces = sorted((_pace(samples, rows, study) for samples in by_sizes.values()), key=lambda pace: pace.epoch)
+    paces = sorted((_pace(samples, study) for samples in by_sizes.values()), key=lambda pace: pace.epoch)
     slots = max(study.slots for study in outcome.studies)
     source = f"the run {outcome.name}, {slots} at a time"
     assumed = "the start of Ray and its processes"
@@ -179,18 +179,31 @@ def _samples(study: StudyOutcome, trial: TrialOutcome) -> Iterator[_Sample]:
         position = report.epoch
 
 
-def _pace(samples: list[_Sample], rows: list[int | None], study: StudyOutcome) -> TrialPace:
-    train, validation, _ = rows
+def _pace(samples: list[_Sample], study: StudyOutcome) -> TrialPace:
+    facts = study.attributes
+    train, validation = _count(facts.get("train_rows")), _count(facts.get("validation_rows"))
     share = EVALUATION * validation / train if train and validation else 0.0  # of an epoch, that an evaluation takes
-    later = [sample for sample in samples if not sample.first] or samples
-    epochs = [sample.seconds / (sample.epochs + share) for sample in later]
+    later = [sample for sample in samples if not sample.first]
+    epochs = [sample.seconds / (sample.epochs + share) for sample in later or samples]
     epoch = statistics.median(epochs)
-    firsts = [sample.seconds - (sample.epochs + share) * epoch for sample in samples if sample.first]
-    build = max(0.0, statistics.median(firsts)) if firsts and later is not samples else 0.0
-    spread = statistics.stdev(epochs) / epoch / len(epochs) ** 0.5 if len(epochs) > 1 else 0.2
-    device, precision = (str(study.attributes.get(name, "")) for name in ("device_name", "precision"))
-    own = (build, epoch, share * epoch, 0.0, 0.0, spread)
-    return TrialPace(samples[0].params, *own, *rows, 0, 0, 0, device, precision)
+    firsts = [sample.seconds - (sample.epochs + share) * epoch for sample in samples if sample.first and later]
+    return TrialPace(
+        params=samples[0].params,
+        build=max(0.0, statistics.median(firsts)) if firsts else 0.0,
+        epoch=epoch,
+        evaluation=share * epoch,
+        save=0.0,
+        first=0.0,
+        spread=statistics.stdev(epochs) / epoch / len(epochs) ** 0.5 if len(epochs) > 1 else ONE_SAMPLE,
+        train_rows=train,
+        validation_rows=validation,
+        test_rows=_count(facts.get("test_rows")),
+        memory=0,
+        shared=0,
+        device_memory=0,
+        device=str(facts.get("device_name", "")),
+        precision=str(facts.get("precision", "")),
+    )
 
 
 def _count(value: Value) -> int | None:
