@@ -96,7 +96,8 @@ def _column(
     price = spec.budget.price.price if spec.budget.price else None
     money = None if price is None or column.device_seconds is None else column.device_seconds.scaled(price.of(1.0))
     memory = None if costs is None or not costs.heaviest.memory else costs.memory(slots)
-    disk = None if needs.storage is None else needs.storage + needs.records
+    checkpoints = 0 if spec.trainable == FORMULA else needs.storage
+    disk = None if checkpoints is None else checkpoints + needs.records
     return SlotsEstimate(**{**vars(column), "memory": memory, "disk": disk, "money": money})
 
 
@@ -180,7 +181,7 @@ def _certain(spec: ExperimentSpec) -> tuple[str, ...]:
         found.append("all trials train to their full epochs, so their number and that of the epochs are certain")
     elif all(strategy.planned_trials(spec.space_of(strategy)) is not None for strategy in spec.strategies):
         found.append("the number of trials is planned; how many train to their end depends on their scores")
-    found.append("memory is that of the heaviest trials, disk an upper bound")
+    found.append("disk is an upper bound")
     return tuple(found)
 
 
@@ -200,6 +201,10 @@ def _ranges(spec: ExperimentSpec, costs: TrainingCosts | None, columns: Sequence
         found.append(
             f"seconds: an epoch may take {100 * costs.uncertainty:.0f} % more or less than measured; failures, and "
             "other work on these machines, are not in it"
+        )
+    if costs is not None and costs.heaviest.memory:
+        found.append(
+            "memory: what the heaviest trials held while they were measured; with more lengths of text it grows"
         )
     if any(column.simulated for column in columns) and any(not _exact(spec, one) for one in spec.strategies):
         found.append("trials that are stopped early: learning curves are drawn at random, with ranks that mostly stay")

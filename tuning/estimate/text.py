@@ -64,7 +64,7 @@ def _lines(estimate: ExperimentEstimate) -> Iterator[str]:
 
 def _rows(estimate: ExperimentEstimate) -> list[tuple[str, Callable[[SlotsEstimate], str]]]:
     device, memory = estimate.device, estimate.trial_memory
-    of_a_trial = "" if memory is None else format_bytes(memory)
+    of_a_trial = "" if memory is None else f"about {format_bytes(memory)}"
     on_device = estimate.trial_device_memory
     return [
         ("trials at a time", lambda column: str(column.slots)),
@@ -74,8 +74,8 @@ def _rows(estimate: ExperimentEstimate) -> list[tuple[str, Callable[[SlotsEstima
         ("device-hours", lambda column: device_hours(column, device)),
         ("wall time", lambda column: _known(column.wall_seconds, lambda wall: _range(wall, duration_text))),
         ("memory of a trial", lambda column: of_a_trial),
-        ("memory of all", lambda column: "" if column.memory is None else f"at most {format_bytes(column.memory)}"),
-        ("GPU memory of a trial", lambda column: "" if on_device is None else format_bytes(on_device)),
+        ("memory of all", lambda column: "" if column.memory is None else f"about {format_bytes(column.memory)}"),
+        ("GPU memory of a trial", lambda column: "" if on_device is None else f"about {format_bytes(on_device)}"),
         ("disk", lambda column: UNKNOWN if column.disk is None else f"at most {format_bytes(column.disk)}"),
         ("money", lambda column: _money(column, estimate.currency)),
     ]

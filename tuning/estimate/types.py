@@ -47,7 +47,7 @@ class SlotsEstimate:
     steps: Expected | None = None  # optimizer steps; None: not known
     device_seconds: Expected | None = None  # as the record counts them; None: not known
     wall_seconds: Expected | None = None  # from the command to its end; None: not known
-    memory: int | None = None  # bytes that all trials hold together, at most
+    memory: int | None = None  # bytes that all trials hold together, about
     disk: int | None = None  # bytes in the run folder, at most; None: not known
     money: Expected | None = None  # None: no price is set
 

@@ -52,8 +52,8 @@ def test_every_row_says_what_is_certain_as_one_number_and_else_a_range() -> None
         "epochs of all": "21 (20 to 22)",
         "device-hours": "1 (0.83 to 1.25) CPU core-hours",
         "wall time": "9 min (8 min to 11 min)",
-        "memory of a trial": "1.1 GB",
-        "memory of all": "at most 1.9 GB",
+        "memory of a trial": "about 1.1 GB",
+        "memory of all": "about 1.9 GB",
         "disk": "at most 480 MB",
         "money": "2.1 (1.75 to 2.62) USD",
     }
