@@ -75,6 +75,11 @@ class ClusterSpec(BaseModel):
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
         None, description="At most this many trials at a time; null: as many as the resources hold."
     )
+    fill_slots: bool = Field(
+        True,
+        description="Slots that one search of the experiment leaves free compute for the next ones. false: one search "
+        "after the other. With a budget in wall_seconds that is so in any case: it is the time that is compared.",
+    )
     heartbeat_seconds: Annotated[float, Field(ge=1)] | Literal["auto"] | None = Field(
         "auto",
         description="Seconds. A trial whose process makes no step for so long (it hangs, or was stopped) is killed and "

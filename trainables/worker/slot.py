@@ -110,6 +110,12 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._checkpoints = CheckpointManager(policy, training, spec)
         self._start(config)
 
+    def join_study(self, spec: FineTuneSpec, policy: CheckpointPolicy) -> None:
+        """Called before this process computes trials of another study of the experiment: those have a spec of their
+        own.
+        """
+        self._spec, self._checkpoints = spec, CheckpointManager(policy, self._make, spec)
+
     def _start(self, config: dict[str, Any]) -> None:
         start_oom_probe()
         self._charged_until = clock.monotonic()

@@ -1,30 +1,29 @@
 """Runs trainings and evaluations after a search under the controller of trials, as many at a time as there are slots.
 
-In: jobs, each a call in a worker's process. Out: the end of each, as it comes. One `tune.run` computes them, first in
-first out; `tuning.supervision.job_supervisor` says what becomes of one whose process hangs, dies or loses its node.
+In: jobs, each a call in a worker's process. Out: the end of each, as it comes. They are trials to Tune, first in first
+out; `tuning.supervision.job_supervisor` says what becomes of one whose process hangs, dies or loses its node.
 Nothing of it is resumed: the resume plan of the experiment says which jobs are owed.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cluster.capacity import ClusterError
-from cluster.ray_compat.leaks import LeakCheck
 from trainables.worker.job_slot import NUMBER, JobCall, job_trainable
 from trainables.worker.team import builder, workers_for
 from tuning.errors import Interrupted
 from tuning.spec.models import ExperimentSpec
 from tuning.supervision.job_supervisor import JobEnd, JobEnds, JobSupervisor
-from tuning.supervision.stop_signals import stopped_during
-from tuning.supervision.supervisor import ClusterCheck, NodesLost
+from tuning.supervision.rounds import run_rounds
+from tuning.supervision.shared_slots import SharedSlots
+from tuning.supervision.supervisor import NodesLost
 from tuning.supervision.watchdog import heartbeat_of
-from tuning.tune_compat.controller import use_controller
-from tuning.tune_compat.tune_run import run_quietly
+from tuning.tune_compat.slot_pool import Crew, SlotPool, StudyActors
+from tuning.tune_compat.tune_run import TrialsPlan, make_controller
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -94,34 +93,59 @@ def run_jobs(
             error = JobLost(f"{job.call.title}: {error}")
         receive(JobResult(job.key, end.lost, end.value, error))
 
-    ends, heartbeat = JobEnds(pass_on), heartbeat_of(spec)
-    supervisor = JobSupervisor(ends, [job.call.title for job in jobs], _limit(session), heartbeat)
-    workers = workers_for(spec.trainable, session.resources.gpus)
-    trainable = job_trainable([job.call for job in jobs], builder(workers, heartbeat), heartbeat)
-    with TemporaryDirectory(prefix="tunefleet-") as folder, use_controller(supervisor):
-        stopped = stopped_during(
-            functools.partial(
-                run_quietly,
-                trainable,
-                name="jobs",
-                storage_path=folder,
-                config={NUMBER: {"grid_search": list(range(len(jobs)))}},
-                max_concurrent_trials=session.limit,
-                resources_per_trial=session.resources.to_ray(workers),
-                callbacks=[ends],
-            )
-        )
+    ends, pool = JobEnds(pass_on), SlotPool()
+    with TemporaryDirectory(prefix="tunefleet-") as folder:
+        work = _Jobs(jobs, spec, session, ends, pool, folder)
+        try:
+            run_rounds(iter([work, None]).__next__, SharedSlots(session, pool), pool)
+            if stopped := not work.ended:
+                work.controller.cleanup()
+        except Exception:
+            if not work.ended:
+                work.controller.cleanup()
+            pool.close()
+            raise
+        pool.close()
     if stopped:
         raise Interrupted(f"{spec.name}: stopped with {ends.ended} of {len(jobs)} {called} ended; everything is kept")
 
 
-def _limit(session: Session) -> ClusterCheck:
-    """Return the check of the cluster: how many jobs it takes now, and None on a local Ray, which does not change."""
-    leaks = LeakCheck()
+class _Jobs:
+    """The jobs of one call while they run: a `tuning.supervision.rounds.Work`."""
 
-    # Each training has its own cost, whoever holds the other slots.
-    def limit(held: int, held_now: Callable[[], int]) -> int | None:
-        leaks.look()
-        return None if session.address is None else session.refreshed().limit
+    def __init__(
+        self,
+        jobs: Sequence[TrainingJob[K]],
+        spec: ExperimentSpec,
+        session: Session,
+        ends: JobEnds,
+        pool: SlotPool,
+        folder: str,
+    ) -> None:
+        heartbeat, workers = heartbeat_of(spec), workers_for(spec.trainable, session.resources.gpus)
+        make = builder(workers, heartbeat)
+        plan = TrialsPlan(
+            name="jobs",
+            trainable=job_trainable([job.call for job in jobs], make, heartbeat),
+            folder=folder,
+            resources=session.resources.to_ray(workers),
+            callbacks=[ends],
+            param_space={NUMBER: {"grid_search": list(range(len(jobs)))}},
+        )
+        self.most_slots, self.ended = len(jobs), False
+        self.controller = make_controller(
+            plan,
+            supervisor=JobSupervisor(ends, [job.call.title for job in jobs], heartbeat),
+            actors=StudyActors(pool, Crew(plan.name)),
+        )
 
-    return limit
+    def limit(self, trials: int) -> None:
+        """Jobs are started one by one, as there are slots."""
+
+    def charge(self, slots: int) -> None:
+        """Each job has its own cost, whoever holds the other slots."""
+
+    def finish(self) -> None:
+        """Leave what Tune has kept of the jobs: each end has been passed on."""
+        self.ended = True
+        self.controller.cleanup()

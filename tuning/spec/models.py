@@ -250,6 +250,11 @@ class ExperimentSpec(FineTuneSpec):
         """The budget of each study of `strategy`: the same for all that search."""
         return self.budget.limit if strategy.searches else None
 
+    @property
+    def one_study_at_a_time(self) -> bool:
+        """True if no study begins before the one in front of it has ended."""
+        return not self.cluster.fill_slots or self.budget.wall_seconds is not None
+
     def may_cut(self, strategy: Strategy) -> bool:
         """True if the budget may end a study of `strategy` before its last trial has."""
         limit = self.limit_of(strategy)

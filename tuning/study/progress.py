@@ -44,6 +44,27 @@ class Screen(Console):
         raise  # noqa: PLE0704 (of the error that is being handled)
 
 
+class Screens:
+    """Decides whose table is on the screen: that of the study that has begun first, among those that run."""
+
+    def __init__(self) -> None:
+        self._running: list[Progress] = []
+
+    def enter(self, progress: Progress) -> bool:
+        """Called when a study begins; true if it may draw now."""
+        self._running.append(progress)
+        return self._running[0] is progress
+
+    def leave(self, progress: Progress) -> None:
+        """Called when a study ends: the next one may draw."""
+        if progress not in self._running:
+            return
+        first = self._running[0] is progress
+        self._running.remove(progress)
+        if first and self._running:
+            self._running[0].open()
+
+
 class Progress(Callback):  # type: ignore[misc]
     """Draws the progress of one study.
 
@@ -56,6 +77,7 @@ class Progress(Callback):  # type: ignore[misc]
         screen: where to draw; the default is standard output.
         budget: of the study: its slots, and how near it is to its limit; None: one slot, and no limit.
         shown_failures: failures that were shown, with the trial that had each; shared by the studies of a run.
+        screens: of the run; its studies may run at the same time.
     """
 
     def __init__(
@@ -68,11 +90,13 @@ class Progress(Callback):  # type: ignore[misc]
         screen: Screen | None = None,
         budget: BudgetTracker | None = None,
         shown_failures: dict[str, str] | None = None,
+        screens: Screens | None = None,
     ) -> None:
         self._budget = budget or BudgetTracker()
         self._shown_failures = {} if shown_failures is None else shown_failures
         self.study, self.seed, self.objective = study, seed, objective
         self._console = screen
+        self._screens = screens or Screens()
         self._live: Live | NotebookDisplay | None = None
         self._drawing = True
         self._drawn = 0.0
@@ -86,15 +110,19 @@ class Progress(Callback):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the terminal out: Tune pickles its callbacks to disk."""
-        return {**self.__dict__, "_console": None, "_live": None}
+        return {**self.__dict__, "_console": None, "_live": None, "_screens": None}
 
     def setup(self, **info: Any) -> None:
         """Open the table; called by Tune once, before the first trial of a run."""
         self._state = self._fresh_state()
         if self._console is None:
             self._console = Screen()
-        if self._console.is_terminal or self._console.is_jupyter:
-            self._draw(self._open)
+        if (self._console.is_terminal or self._console.is_jupyter) and self._screens.enter(self):
+            self.open()
+
+    def open(self) -> None:
+        """Show the table; called when it is this study's turn."""
+        self._draw(self._open)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Show a trial that begins, or goes on after a pause or a resume."""
@@ -140,6 +168,7 @@ class Progress(Callback):  # type: ignore[misc]
         live, self._live = self._live, None
         if live is not None:
             self._draw(live.stop)
+        self._screens.leave(self)
 
     def _count(self, trials: list[Any]) -> None:
         now = clock.monotonic()

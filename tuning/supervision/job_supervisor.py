@@ -21,7 +21,7 @@ from trainables.progress import Heartbeat
 from trainables.worker.job_slot import NUMBER, VALUE
 from trainables.worker.team import WorkerDied
 from tuning.supervision.failures import TrialFailure
-from tuning.supervision.supervisor import ClusterCheck, NodesLost, StudySupervisor
+from tuning.supervision.supervisor import NodesLost, StudySupervisor
 from tuning.supervision.watchdog import NoProgress
 
 if TYPE_CHECKING:
@@ -156,12 +156,11 @@ def _raised(error: Exception) -> Exception:
 
 
 class JobSupervisor(StudySupervisor):
-    """The `Supervisor` of jobs, in one `tune.run`.
+    """The `Supervisor` of jobs that run at the same time.
 
     Args:
         ends: of the jobs.
         titles: of the jobs, for people, by their numbers.
-        check: of the cluster: gets the slots that processes hold, returns how many may run; None: no change.
         heartbeat: that the jobs' processes send; None: they may take any time.
     """
 
@@ -169,10 +168,9 @@ class JobSupervisor(StudySupervisor):
         self,
         ends: JobEnds,
         titles: Sequence[str],
-        check: ClusterCheck,
         heartbeat: Heartbeat | None = None,
     ) -> None:
-        super().__init__(ends, lambda loss: None, check, heartbeat, retries=RetryOnce(self.title_of))
+        super().__init__(ends, lambda loss: None, heartbeat, retries=RetryOnce(self.title_of))
         self._job_ends, self._titles = ends, titles
 
     def end_step(self, controller: Controller) -> None:

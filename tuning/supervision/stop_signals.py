@@ -1,8 +1,6 @@
 """Stops a run from outside: SIGTERM (a batch system, `kill`) and SIGHUP (the terminal was closed) act as Ctrl-C does.
 
-No handler stays behind. Under `nohup` a SIGHUP stays ignored. Tune ends gracefully on SIGINT and saves nothing on
-SIGTERM. Its handler removes itself when it is called, and stays installed when it is not, so that the next Ctrl-C,
-whoever it is meant for, would be swallowed.
+No handler stays behind. Under `nohup` a SIGHUP stays ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # by us, by Ray or by Tune
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # by us or by Ray
 
 
 @contextlib.contextmanager
@@ -36,19 +34,27 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def stopped_during(tune: Callable[[], object]) -> bool:
-    """Calls `tune`, which calls `tune.run`.
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """A block in which the first of these signals is noted; a second one raises KeyboardInterrupt.
+
+    Only the main thread may set handlers. In another thread nothing is noted.
 
     Returns:
-        True if a signal has ended it.
-
-    Raises:
-        KeyboardInterrupt: a second signal came while Tune was saving.
+        A function that is true once a signal has come.
     """
+    came: list[int] = []
     with stoppable():
-        before = signal.getsignal(signal.SIGINT)
-        tune()
-        return _in_main_thread() and signal.getsignal(signal.SIGINT) == before
+        if _in_main_thread():
+            before = signal.getsignal(signal.SIGINT)
+
+            def note(number: int, frame: FrameType | None) -> None:
+                came.append(number)
+                signal.signal(signal.SIGINT, before)
+
+            signal.signal(signal.SIGINT, note)
+            signal.signal(signal.SIGUSR1, note)
+        yield lambda: bool(came)
 
 
 def _in_main_thread() -> bool:

@@ -15,7 +15,6 @@ controller.
 - A trial that fails by itself may start again, as `retry` decides. If its process died on a node that lives, that node
   is queried first: the kernel may have killed the process for want of memory.
 - A process without progress is killed (`watchdog`), and its trial starts again.
-- The limit of trials at a time follows the cluster, so that nodes which join later are used.
 - Snapshots take a share of the driver's time at most.
 """
 
@@ -49,9 +48,6 @@ if TYPE_CHECKING:
 IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
 SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
 SNAPSHOT_BURST = 1.0  # seconds of it that can be saved up: events come in bursts, and each is followed by a snapshot
-FOLLOW = 5.0  # seconds between two checks of the cluster
-FIRST = 1.0  # seconds from the start of a study to the first one
-ClusterCheck = Callable[[int, Callable[[], int]], int | None]  # see `StudySupervisor`
 
 logger = logging.getLogger(__name__)
 
@@ -84,10 +80,6 @@ class StudySupervisor:
     Args:
         record: queried at each of Tune's steps: a tenth of a second, or less.
         on_loss: called before a trial whose node is lost starts again.
-        check: of the cluster, made after a second and then every five. It gets the most slots that the trials'
-            processes have held since the check before, and what returns how many there are now with those that Ray
-            holds for processes to come. It returns how many trials may run at a time; None: the limit that Tune keeps,
-            if it keeps one, does not change.
         heartbeat: that the trials' processes send; None: they may take any time.
         retries: which failed trials start again; None: as `RetryPolicy` says.
     """
@@ -96,12 +88,10 @@ class StudySupervisor:
         self,
         record: Record,
         on_loss: Callable[[NodeLoss], None],
-        check: ClusterCheck,
         heartbeat: Heartbeat | None = None,
         retries: Retries | None = None,
     ) -> None:
-        self._record, self._on_loss, self._check = record, on_loss, check
-        self._followed, self._held = clock.monotonic() - FOLLOW + FIRST, 0
+        self._record, self._on_loss = record, on_loss
         # An actor hangs and is killed (`_hung`), or ends by itself. Its end is diagnosed (`_undiagnosed`); then its
         # trial starts again or fails (`_settled`). One that hung on the driver's own node needs no diagnosis.
         self._hung: dict[str, watchdog.HungActor] = {}  # by actor
@@ -112,16 +102,6 @@ class StudySupervisor:
         self._disk_full_error: Exception | None = None  # a trial could not write to the storage
         self._watch = None if heartbeat is None else watchdog.Watchdog(heartbeat.seconds)
         self._snapshot_time = DriverTime(SNAPSHOT_SHARE, SNAPSHOT_BURST)
-
-    def begin_step(self, controller: Controller) -> None:
-        """Adjusts the limit of trials at a time, every five seconds."""
-        held = controller.slots_held
-        self._held = max(self._held, held)
-        if clock.monotonic() - self._followed >= FOLLOW:
-            self._followed = clock.monotonic()
-            most, self._held = self._check(self._held, lambda: held + controller.slots_reserved()), held
-            if most is not None:
-                controller.limit_trials(most)
 
     def end_step(self, controller: Controller) -> None:
         """Settles what became of processes that have ended, and ends the study if its budget is spent.
@@ -183,7 +163,6 @@ class StudySupervisor:
         if self._disk_full_error is not None:
             return  # the study ends with this step; a trial that is recorded as failed would not go on
         hung = self._hung.get(str(error.actor_id)) if isinstance(error, RayActorError) else None
-        controller.cancel_reset(trial)
         if any(other is trial for other, _ in self._undiagnosed):
             return
         if hung is not None and hung.on_driver_node:

@@ -5,9 +5,8 @@ relies on, whichever supervisor is used:
 
 - Trials keep their index in Tune's list: callbacks identify them by it, and Tune would move a restarted trial to the
   end. New trials are named by it, so a trial has the same name in every run.
-- An actor that is still starting is not swapped for a cached idle one: Tune would kill the starting one, so with short
-  trials the slots never all come up. Only on one node: on several, an actor that dies with its node while starting
-  looks like one that fails by itself.
+- Processes are those of a `SlotPool`, which several controllers share, instead of Tune's own cache of them. One of
+  Tune's steps is two calls here, with the wait for an event between them, which all controllers share.
 - What Tune saves is sealed (`tuning.tune_compat.snapshots`). If Tune cannot go on from a snapshot, the run ends: Tune
   by itself would begin anew.
 
@@ -17,32 +16,33 @@ Read against ray 2.60. The tests of `tests/tuning/tune_compat` and `tests/tuning
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from ray.exceptions import RayActorError
-from ray.tune import tune as tune_module
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.tune_config import ResumeConfig
 
+from cluster.storage import StorageError
 from trainables.machine import clock
 from tuning.errors import RunFolderError
 from tuning.tune_compat import internals
+from tuning.tune_compat.slot_pool import StudyActors
 from tuning.tune_compat.snapshots import Snapshots, forget_restored
+
+logger = logging.getLogger(__name__)
 
 
 class Supervisor(Protocol):
     """Decides what becomes of a study's trials; see `tuning.supervision.supervisor`."""
 
-    def begin_step(self, controller: Controller) -> None:
-        """Called before each of Tune's steps: a tenth of a second, or less, from one to the next."""
-
     def end_step(self, controller: Controller) -> None:
-        """Called after each of Tune's steps. What it raises ends the study."""
+        """Called after each of Tune's steps: a tenth of a second, or less, from one to the next. What it raises ends
+        the study."""
 
     def record_report(self, actor: str) -> None:
         """Called when the trial of an actor has reported, before Tune handles the result."""
@@ -72,7 +72,15 @@ class Supervisor(Protocol):
 
 
 class Controller(TuneController):  # type: ignore[misc]
-    """Made by `tune.run` inside `use_controller`; see there for the arguments.
+    """The controller of one study; `tuning.tune_compat.tune_run` makes it.
+
+    Args:
+        supervisor: of the study.
+        actors: the study's part of the processes.
+        snapshots: seal what Tune saves; None: nothing is to be resumed from it.
+        name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run; None: Tune
+            names them.
+        fixed_members: True: all trials exist from the start (a population), and each may be paused and go on.
 
     Raises:
         RunFolderError: Tune cannot go on from the snapshot.
@@ -82,22 +90,27 @@ class Controller(TuneController):  # type: ignore[misc]
         self,
         *arguments: Any,
         supervisor: Supervisor,
-        snapshots: Snapshots | None,
-        name_trial: Callable[[int], str] | None,
+        actors: StudyActors,
+        snapshots: Snapshots | None = None,
+        name_trial: Callable[[int], str] | None = None,
         fixed_members: bool = False,
         **options: Any,
     ) -> None:
         self._supervisor, self._snapshots, self._name_trial = supervisor, snapshots, name_trial
         self._fixed_members = fixed_members
         self._resume_error: Exception | None = None
+        self._room: Callable[[], int] = int  # gives the number of processes that it may ask for now
+        self._asked = 0  # processes that it has asked for
+        self._held_back: list[Trial] = []  # for which there was no room
+        self._unfit: set[Any] = set()  # processes that failed, or are stopped in the middle of a call
         self._own = {*vars(self), "_own"}  # attributes left out of Tune's pickle
-        super().__init__(*arguments, **options)
+        super().__init__(*arguments, **options, reuse_actors=False, resource_manager_factory=lambda: None)
+        self._actor_manager = actors
         if self._resume_error is not None:
             raise RunFolderError(
                 f"the snapshot in {self.experiment_path} is whole, but Tune cannot go on from it: "
                 f"{self._resume_error}. Was it made with another version of Ray, or other code?"
             ) from self._resume_error
-        internals.report_as_actor_errors(self)  # else an OutOfMemoryError ends the whole experiment
 
     def __getstate__(self) -> dict[str, Any]:
         """Part of Tune's snapshot: a resumed run has another supervisor and other nodes."""
@@ -116,29 +129,33 @@ class Controller(TuneController):  # type: ignore[misc]
         return str(self._storage.experiment_fs_path)
 
     @property
-    def slots_held(self) -> int:
-        """The number of slots that the trials' processes hold, also those that start, are free or are stopping."""
-        return internals.slots_held(self)
+    def may_start_more(self) -> bool:
+        """True if a trial may still ask for a process, new, paused or waiting."""
+        if not self.search_ended or self._pending_trials or self._paused_trials:
+            return True
+        return self._fixed_members and bool(self._running_trials)
 
-    def slots_reserved(self) -> int:
-        """Returns the number of slots that Ray holds for processes of trials that are still to be started."""
-        return internals.slots_reserved(self)
+    @property
+    def slots_held(self) -> int:
+        """The number of slots that the trials' processes hold, also those that start or are stopping."""
+        return int(self._actor_manager.num_live_actors)
+
+    @property
+    def slots_awaited(self) -> int:
+        """The number of trials that wait for a process."""
+        return int(self._actor_manager.num_pending_actors)
 
     def processes(self) -> dict[str, Trial]:
         """The trials that have a process, by Ray's id of its actor; also those whose process is still starting."""
         return internals.actors_of(self)
 
-    def limit_trials(self, limit: int) -> None:
-        """Let at most `limit` trials run at a time from now on, if Tune limits them at all."""
-        internals.limit_trials(self, limit)
+    def warn_of_waiting(self) -> None:
+        """Log now and then that trials wait and none runs."""
+        self._insufficient_resources_manager.on_no_available_trials(self._trials)
 
     def kill_process(self, trial: Trial) -> None:
         """Kill the trial's process through Ray; its end arrives at `Supervisor.handle_failure`."""
         internals.kill_actor(self, trial)
-
-    def cancel_reset(self, trial: Trial) -> None:
-        """Remove `trial` from the trials that wait for a reset; Tune does not, and would wait for ever."""
-        self._resetting_trials.discard(trial)
 
     def fail_trial(self, trial: Trial, error: Exception) -> None:
         """Let Tune handle a failure of the trial: it starts again or fails for good, see `Supervisor.retrying`."""
@@ -151,9 +168,8 @@ class Controller(TuneController):  # type: ignore[misc]
         self._process_trial_failure(trial, exception=error)
 
     def end_search(self) -> None:
-        """Propose no trial and cache no actor: nothing would use them."""
+        """Propose no further trial."""
         self._search_alg.set_finished()
-        self._reuse_actors = False
 
     def end_when_saved(self, trial: Trial) -> None:
         """Let Tune stop a trial once the checkpoint that it is writing is on the storage."""
@@ -178,12 +194,49 @@ class Controller(TuneController):  # type: ignore[misc]
         """Take a snapshot, and return when it is on the storage."""
         self.checkpoint(force=True, wait=True)
 
-    # What Tune calls.
+    # What the rounds call: Tune's own `step`, with its wait for an event left out (`tuning.supervision.rounds`).
 
-    def on_step_begin(self) -> None:
-        """Called by Tune before each step."""
-        super().on_step_begin()
-        self._supervisor.begin_step(self)
+    def begin_step(self) -> None:
+        """Called before trials may start."""
+        self.on_step_begin()
+        self._callbacks.on_step_begin(iteration=self._iteration, trials=self._trials)
+
+    def start_trials(self, room: Callable[[], int]) -> None:
+        """Propose trials and ask for their processes.
+
+        Args:
+            room: gives the number of processes that it may ask for now; more if a trial is paused meanwhile.
+        """
+        self._room = room
+        asked = -1
+        while asked != self._asked:
+            asked = self._asked
+            waiting = sum(trial in self._trial_to_actor for trial in self._pending_trials)
+            self._max_pending_trials = waiting + max(0, room())  # trials that have no process yet go before new ones
+            self._maybe_update_trial_queue()
+            self._maybe_add_actors()
+
+    def end_step(self) -> None:
+        """Called after an event.
+
+        Raises:
+            Exception: what ends the study.
+        """
+        self._stop_experiment_if_needed()
+        self.checkpoint()
+        self._iteration += 1
+        self.on_step_end()
+        self._callbacks.on_step_end(iteration=self._iteration, trials=self._trials)
+
+    def end(self) -> None:
+        """Take a last snapshot, and stop what is left of the trials' processes."""
+        try:
+            self.save_now()
+        except StorageError as error:
+            logger.error("the last snapshot is missing: %s", error)
+        self.cleanup()
+
+    # What Tune calls.
 
     def on_step_end(self) -> None:
         """Called by Tune after each step."""
@@ -269,49 +322,40 @@ class Controller(TuneController):  # type: ignore[misc]
         failed = [trial for trial in trials if trial.status == Trial.ERROR]
         super()._requeue_restored_trials(trials, resume_config)
         if resume_config.errored == ResumeConfig.ResumeType.RESUME:
-            internals.reset_failures(self, failed)
+            internals.reset_failures(failed)
         if (name := self._name_trial) is not None:
             places = {name(number): number for number in range(len(self._trials))}
             self._trials.sort(key=lambda trial: places[trial.trial_id])  # Ray has put the last one to report first
 
-    def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
-        """Do not give `trial` a cached actor while its own is starting and more trials are to come.
+    def _maybe_add_actors(self) -> None:
+        super()._maybe_add_actors()
+        self._pending_trials_list += self._held_back
+        self._held_back.clear()
 
-        One of those takes it.
-        """
-        if not self._fixed_members and not self.search_ended and internals.starts_on_only_node(self, trial):
-            return False
-        return bool(super()._maybe_reuse_cached_actor(trial))
+    def _schedule_trial_actor(self, trial: Trial) -> None:
+        """Ask for a process for a trial, if there is room for one."""
+        if self._room() > 0:
+            self._asked += 1
+            super()._schedule_trial_actor(trial)
+        else:
+            self._unstage_trial_with_resources(trial)
+            self._held_back.append(trial)
+
+    def _schedule_trial_stop(self, trial: Trial, exception: Exception | None = None) -> None:
+        """Take a trial from its process, which stays for others if it has not failed, and is not in a call."""
+        actor = self._trial_to_actor.get(trial)
+        if actor is not None and (exception is not None or self._actor_manager.computes(actor)):
+            self._unfit.add(actor)
+        super()._schedule_trial_stop(trial, exception=exception)
+
+    def _remove_actor(self, tracked_actor: Any) -> None:
+        fit = tracked_actor in self._started_actors and tracked_actor not in self._unfit
+        if fit and self._actor_manager.give_back(tracked_actor):
+            self._started_actors.discard(tracked_actor)
+        else:
+            super()._remove_actor(tracked_actor)
 
     def _requeue_trial(self, trial: Trial) -> None:
         place = self._trials.index(trial)
         super()._requeue_trial(trial)
         self._trials.insert(place, self._trials.pop())
-
-
-@contextlib.contextmanager
-def use_controller(
-    supervisor: Supervisor,
-    *,
-    name_trial: Callable[[int], str] | None = None,
-    snapshots: Snapshots | None = None,
-    fixed_members: bool = False,
-) -> Iterator[None]:
-    """Makes `tune.run` in the block use a `Controller`; it has no option for that.
-
-    Args:
-        supervisor: of the study.
-        name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run; None:
-            Tune names them.
-        snapshots: seal what Tune saves; None: nothing is to be resumed from it.
-        fixed_members: True: all trials exist from the start (a population), so a cached actor need never be kept for a
-            later one.
-    """
-    original = tune_module.TuneController
-    tune_module.TuneController = functools.partial(
-        Controller, supervisor=supervisor, snapshots=snapshots, name_trial=name_trial, fixed_members=fixed_members
-    )
-    try:
-        yield
-    finally:
-        tune_module.TuneController = original

@@ -8,20 +8,15 @@ import os
 from collections.abc import Iterator, Mapping
 
 ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files: the store has it all
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output ignores verbose=0
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a failed trial is one line; the traceback is in its folder
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec stay what they are
 }
 SNAPSHOT_SECONDS_PER_TRIAL = 0.004  # of a period; saving one trial takes about 0.15 ms of the driver: some 4 % of it
 UNKNOWN_TRIALS = 1000  # assumed where the number of trials is not known
-# By logger, how the messages begin that mislead here: advice that `tunefleet resume` and the store make wrong,
-# complaints about the files that are switched off, one per trial, and the tracebacks on a full disk: of Tune's own copy
-# of its state (a resume goes on from ours, and `snapshots` reports it), and of a trial's end that cannot be
-# recorded (the run ends with that very error; of others the trial's error has the traceback).
+# By logger, how the messages begin that mislead here, the tracebacks on a full disk: of Tune's own copy of its state (a
+# resume goes on from ours, and `snapshots` reports it), and of a trial's end that cannot be recorded (the run ends with
+# that very error; of others the trial's error has the traceback).
 UNWANTED = {
-    "ray.tune.tune": ("Stop signal received", "Experiment has been interrupted", "Trials did not complete"),
-    "ray.tune.analysis.experiment_analysis": ("Failed to fetch metrics",),
     "ray.tune.execution.experiment_state": ("Saving experiment state to storage",),
     "ray.tune.execution.tune_controller": ("Trial %s: Error stopping trial",),
 }
@@ -52,8 +47,8 @@ def tune_settings() -> Iterator[None]:
             logger.removeFilter(unwanted)
 
 
-def snapshot_period(trials: int | None, least: float) -> contextlib.AbstractContextManager[None]:
-    """A block in which Tune saves a study with a period that fits its size.
+def snapshot_seconds(trials: int | None, least: float) -> float:
+    """Returns the seconds between two snapshots of a study that no event causes, which fit its size.
 
     What has happened since the last snapshot is computed again when the driver dies. A snapshot holds every trial, so
     with many trials it is taken less often. Tune's own period is 10 s and more.
@@ -62,8 +57,7 @@ def snapshot_period(trials: int | None, least: float) -> contextlib.AbstractCont
         trials: of the study; None: as many as its budget allows.
         least: seconds between two snapshots, at least.
     """
-    trials = UNKNOWN_TRIALS if trials is None else trials
-    return _environment({"TUNE_GLOBAL_CHECKPOINT_S": str(max(least, trials * SNAPSHOT_SECONDS_PER_TRIAL))})
+    return max(least, (UNKNOWN_TRIALS if trials is None else trials) * SNAPSHOT_SECONDS_PER_TRIAL)
 
 
 @contextlib.contextmanager

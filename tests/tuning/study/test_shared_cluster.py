@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 from unittest import mock
 
 import pytest
-from ray.tune.schedulers import FIFOScheduler
 
 from cluster.session import Node, Session
 from cluster.spec import TrialResources
 from tests.support.simulated_studies import history, long_experiment
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT
+from trainables.machine import clock
 from tuning import run_experiment
 from tuning.outcome import StudyOutcome
 from tuning.report.page.slots import utilisation_table
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
-from tuning.strategies import Plan
-from tuning.study.budget_tracker import BudgetTracker
-from tuning.study.held_slots import HeldSlots
+from tuning.supervision.shared_slots import SharedSlots, UsedSlots
 from tuning.testing.simulated_ray import PowerCut, SimulatedNode, SimulatedRay, simulated_ray
+from tuning.tune_compat.slot_pool import SlotPool
 
 pytestmark = pytest.mark.tune
 
@@ -120,20 +119,45 @@ def test_what_others_hold_when_a_study_begins_is_charged_for_a_second(tmp_path: 
     assert SLOTS <= (waiting[0].slot_seconds or 0.0) <= 2 * SLOTS
 
 
+class HeldProcesses(NamedTuple):
+    """A pool of processes that holds so many slots, and for which Ray holds so many more."""
+
+    slots_held: int
+    reserved: int
+
+    def slots_reserved(self) -> int:
+        return self.reserved
+
+
 def test_slots_that_ray_holds_for_processes_to_come_are_the_studys() -> None:
     """Nothing is free, and no process has started: Ray has made room for the study's, or another job holds it all."""
-    plan = Plan(FIFOScheduler(), 4, weights_only=True)
     with simulated_ray(*NODES) as ray:
         session = Session(
             "head:1", tuple(map(Node.from_ray, (node.to_ray() for node in ray.nodes))), TrialResources(1, 0)
         )
         take(ray, SLOTS)
-        for held, held_now, charged in ((0, 4, 4), (0, 0, 0), (1, 2, 2), (3, 2, 3)):
-            budget = BudgetTracker(slots=SLOTS)
-            slots = HeldSlots(session, plan, budget)
+        for held, reserved, charged in ((0, 4, 4), (0, 0, 0), (1, 1, 2), (3, 0, 3)):
+            slots = SharedSlots(session, cast(SlotPool, HeldProcesses(held, reserved)))
             for _ in range(2):  # the first one decides alone
-                slots.check(held, lambda held_now=held_now: held_now)
-                assert budget.slots == charged
+                clock.sleep(CHECK)
+                slots.follow()
+                assert list(slots.divided([UsedSlots(held, awaited=0, most=SLOTS)])) == [charged]
+
+
+def test_every_slot_of_a_run_is_charged_to_one_study() -> None:
+    """Those that nobody holds wait for the study that began first, as far as it may hold them."""
+    with simulated_ray(*NODES) as ray:
+        session = Session(None, tuple(map(Node.from_ray, (node.to_ray() for node in ray.nodes))), TrialResources(1, 0))
+        slots = SharedSlots(session, cast(SlotPool, HeldProcesses(0, 0)))
+        for used, charged in (
+            ([(0, 0, 9)], [4]),
+            ([(1, 0, 1)], [1]),
+            ([(2, 0, 9), (2, 0, 9)], [2, 2]),
+            ([(1, 0, 9), (1, 1, 9)], [2, 2]),  # the second one's process is starting
+            ([(1, 0, 9), (0, 9, 9), (2, 0, 9)], [1, 1, 2]),  # of those that wait no more are charged than are free
+            ([(1, 0, 1), (1, 0, 9)], [1, 3]),  # the first may hold no more
+        ):
+            assert list(slots.divided(UsedSlots(*one) for one in used)) == charged
 
 
 def test_slots_beyond_its_own_limit_may_be_anybodys(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tuning.errors import RepeatedFailure
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
-from tuning.testing.simulated_ray import simulated_ray
+from tuning.testing.simulated_ray import SimulatedNode, simulated_ray
 
 pytestmark = pytest.mark.tune
 
@@ -153,6 +153,28 @@ def test_the_first_trials_failing_alike_stop_the_run_and_a_resume_runs_them_agai
         assert len(one.trials) == 5
         assert all(trial.error is None for trial in one.trials)
     assert {trial.id for trial in study.trials} <= {trial.id for trial in outcome.studies[0].trials}
+
+
+def test_a_study_that_runs_beside_one_that_stops_the_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Ten slots: the grid of two rates holds two of them, the one of failing rates takes the others."""
+    script(tmp_path, dict.fromkeys(RATES[2:], ("advance", "ValueError")))
+    sound = {"kind": "grid", "label": "sound", "space": {"learning_rate": {"choice": RATES[:2]}}}
+    failing = {"kind": "grid", "label": "failing", "space": {"learning_rate": {"choice": RATES[2:]}}}
+    fixed = {"model.script": str(tmp_path / "script.json"), "model.lives": str(tmp_path / "lives")}
+    spec = raising(
+        tmp_path,
+        strategies=[sound, failing],
+        fixed={**fixed, "model.seconds_per_epoch": 30.0},
+        cluster={"max_concurrent": 10},
+    )
+    with simulated_ray(SimulatedNode(cpus=10)), pytest.raises(RepeatedFailure, match="failing, seed 0: the first 3"):
+        run_experiment(spec, progress=False)
+    assert [study.state for study in studies(spec)] == [StudyState.RUNNING] * 2
+    script(tmp_path, {})
+    with simulated_ray(SimulatedNode(cpus=10)):
+        outcome = run_experiment(spec, progress=False, resume=True)
+    assert [study.count(TrialState.COMPLETED) for study in outcome.studies] == [2, 3]
+    assert set(lives(tmp_path).values()) == {2}  # the sound ones, too: they had not reported yet
 
 
 @pytest.mark.parametrize("alike", [1, 2, 4, None])

@@ -5,7 +5,6 @@ A release of Ray that works otherwise fails here. What a study makes of it is te
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 from collections import Counter
@@ -13,15 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from ray import tune
 from ray.actor import ActorClass
-from ray.air._internal import usage
 from ray.exceptions import OutOfMemoryError, RaySystemError
 from ray.tune.execution.tune_controller import TuneController
 
 from tests.support.specs import curve_experiment
 from trainables.checkpoints.storage import FOLDERS
-from trainables.worker.slot import make_trainable
 from tuning import run_experiment
 from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.spec.models import STUDIES, ExperimentSpec
@@ -30,7 +26,7 @@ from tuning.tune_compat.controller import Controller
 from tuning.tune_compat.heartbeats import BEATS
 from tuning.tune_compat.settings import tune_settings
 from tuning.tune_compat.snapshots import Snapshot, find_snapshots
-from tuning.tune_compat.tune_run import slot_environment, uncounted_callbacks
+from tuning.tune_compat.tune_run import slot_environment
 
 pytestmark = pytest.mark.tune
 
@@ -139,25 +135,6 @@ def test_everything_that_tune_saves_is_in_the_sealed_snapshot(story: Story) -> N
     assert "experiment_state" in kept
     assert {name.partition("-")[0] for name in newest.files} == kept
     assert set(newest.positions) == {trial.id for trial in story.outcome.studies[0].trials}
-
-
-@pytest.mark.parametrize("kept", [False, True])
-def test_tune_counts_callbacks_unless_it_is_kept_from_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
-) -> None:
-    counted: list[Any] = []
-    monkeypatch.setattr(usage, "tag_callbacks", counted.append)
-    trial = curve_experiment(tmp_path, epochs=1, strategies=GRID).trial_spec(0)
-    kept_from_it = uncounted_callbacks() if kept else contextlib.nullcontext()
-    with simulated_ray(), tune_settings(), kept_from_it:
-        tune.run(
-            make_trainable(trial, devices=1.0),
-            config={"learning_rate": 1e-3},
-            callbacks=[tune.Callback()],
-            storage_path=str(tmp_path),
-            verbose=0,
-        )
-    assert len(counted) == (0 if kept else 1)
 
 
 @pytest.mark.parametrize("error", [OutOfMemoryError("Task was killed"), RaySystemError("out of file descriptors")])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
-from ray.air.execution import PlacementGroupResourceManager, ResourceRequest
-from ray.air.execution._internal import RayActorManager
+from ray.air.execution import ResourceRequest
 
-from tuning.tune_compat import internals
+from tuning.tune_compat.slot_pool import SlotPool
 
 pytestmark = pytest.mark.ray
 
@@ -25,18 +23,18 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def test_of_two_groups_for_one_room_the_one_that_has_it_is_reserved_until_its_process_starts(ray_session: None) -> None:
-    manager, three_of_four = PlacementGroupResourceManager(), ResourceRequest([{"CPU": 3}])
-    tune = SimpleNamespace(_actor_manager=RayActorManager(manager))
-    assert internals.slots_reserved(tune) == 0
+    pool, three_of_four = SlotPool(), ResourceRequest([{"CPU": 3}])
+    manager = pool._resource_manager
+    assert pool.slots_reserved() == 0
     for _ in range(2):
         manager.request_resources(three_of_four)
-    wait_until(lambda: internals.slots_reserved(tune) == 1)  # before a worker has said that it is ready, or after
+    wait_until(lambda: pool.slots_reserved() == 1)  # before a worker has said that it is ready, or after
     wait_until(lambda: manager.has_resources_ready(three_of_four))
-    assert internals.slots_reserved(tune) == 1
+    assert pool.slots_reserved() == 1
     held = manager.acquire_resources(three_of_four)
     assert held is not None
-    assert internals.slots_reserved(tune) == 0  # it is counted with the processes from now on
+    assert pool.slots_reserved() == 0  # it is counted with the processes from now on
     manager.free_resources(held)
-    wait_until(lambda: internals.slots_reserved(tune) == 1)
+    wait_until(lambda: pool.slots_reserved() == 1)
     manager.cancel_resource_request(three_of_four)
-    assert internals.slots_reserved(tune) == 0
+    assert pool.slots_reserved() == 0

@@ -1,0 +1,298 @@
+"""The processes that compute trials, shared by all studies that run at the same time.
+
+In: what Tune's controllers ask for, one controller per study. Out: a process for each trial: one that has ended its
+last trial, whichever study that was of, else a new one. So processes live as long as the experiment, and a slot that
+one study leaves free computes for the next at once. Tune's own cache of processes is per study, and keeps one of those
+that nobody waits for.
+
+Read against ray 2.60.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ray.air.execution import PlacementGroupResourceManager
+from ray.air.execution._internal import RayActorManager, TrackedActor
+from ray.exceptions import RayError, RayTaskError
+from ray.tune.execution import tune_controller
+from ray.util.placement_group import placement_group_table
+
+from tuning.tune_compat.processes import as_actor_error
+
+if TYPE_CHECKING:
+    from ray.air.execution.resources.request import AcquiredResources, ResourceRequest
+
+
+class Crew(NamedTuple):
+    """What the processes of a study have in common, and with those of other studies.
+
+    Args:
+        study: the study's name.
+        kind: processes of the same kind compute each other's trials; None: those of this study alone.
+        join: called with the handle of a process that comes from another study, before its first trial in this one.
+    """
+
+    study: str
+    kind: str | None = None
+    join: Callable[[Any], object] | None = None
+
+    def takes(self, other: Crew) -> bool:
+        """True if processes of `other` may compute trials of this study."""
+        return self.study == other.study or (self.kind is not None and self.kind == other.kind)
+
+
+class _Idle(NamedTuple):
+    """A process without a trial, and the resources that it holds."""
+
+    crew: Crew
+    actor: Any
+    held: AcquiredResources
+
+
+class _Request(NamedTuple):
+    """A trial that waits for a process: the class of its actor, and the arguments for a new one."""
+
+    crew: Crew
+    cls: Any
+    arguments: dict[str, Any]
+    resources: ResourceRequest
+
+
+class SlotPool(RayActorManager):  # type: ignore[misc]
+    """Tune's manager of actors, with processes that outlive their trials.
+
+    Attributes:
+        keeps: False if no further trial is to come: processes then end with their trials.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(resource_manager=tune_controller.PlacementGroupResourceManager())
+        self.keeps = True
+        self._idle: list[_Idle] = []
+        self._requests: dict[TrackedActor, _Request] = {}  # of the processes that wait, start or live
+
+    @property
+    def slots_held(self) -> int:
+        """The number of processes that hold what a trial holds: those that start, compute, are idle or are stopping."""
+        return len(self._live_actors_to_ray_actors_resources) + len(self._idle)
+
+    def slots_reserved(self) -> int:
+        """The number of slots that Ray holds for processes that are still to be started: groups that have resources.
+
+        Between the two lies the start of a worker, which tells Tune that the group is ready. Asks the head about each
+        group that Tune does not know to be ready.
+        """
+        manager = self._resource_manager
+        if not isinstance(manager, PlacementGroupResourceManager):
+            return 0
+        ready = sum(map(len, manager._request_to_ready_pgs.values()))
+        staged = [group for groups in manager._request_to_staged_pgs.values() for group in groups]
+        return int(ready + sum(placement_group_table(group).get("state") == "CREATED" for group in staged))
+
+    def room(self, limit: int) -> int:
+        """The number of trials that may still get a process if at most `limit` of them have one."""
+        return limit - len(self._live_actors_to_ray_actors_resources) - len(self._pending_actors_to_attrs)
+
+    def request(self, crew: Crew, cls: Any, arguments: dict[str, Any], resources: Any, **hooks: Any) -> TrackedActor:
+        """Ask for a process: an idle one that fits, or a new one as soon as there are resources.
+
+        Args:
+            crew: of the study.
+            cls, arguments, resources, hooks: see `RayActorManager.add_actor`.
+        """
+        tracked, request = _tracked(**hooks), _Request(crew, cls, arguments, resources)
+        self._requests[tracked] = request
+        if (idle := self._fitting(request)) is None:
+            self._wait_for_resources(tracked, request)
+            self._make_room()
+        else:
+            self._begin(tracked, request, idle)
+        return tracked
+
+    def give_back(self, tracked: TrackedActor) -> bool:
+        """Take back a process that has ended its trial; False if nobody would use it: it is then to be stopped."""
+        if not self.keeps or not self.is_actor_started(tracked):
+            return False
+        actor, held = self._live_actors_to_ray_actors_resources.pop(tracked)
+        self._live_resource_cache = None
+        self._cleanup_actor_futures(tracked)
+        self._idle.append(_Idle(self._requests.pop(tracked).crew, actor, held))
+        self._serve_first()
+        self._make_room()
+        return True
+
+    def computes(self, tracked: TrackedActor) -> bool:
+        """True if the process has not returned from a call."""
+        running = self._actor_task_events._tracked_futures
+        return any(future in running for future in self._tracked_actors_to_task_futures.get(tracked, ()))
+
+    def stop_idle(self) -> None:
+        """Stop the processes that have no trial."""
+        while self._idle:
+            self._stop(self._idle.pop())
+
+    def close(self) -> None:
+        """Kill all processes: nothing is to come."""
+        self.stop_idle()
+        for tracked in self.pending_actors:
+            self.remove_actor(tracked)
+        for tracked in self.live_actors:
+            self.remove_actor(tracked, kill=True)
+        while self._try_kill_actor():
+            pass
+        self._resource_manager.clear()
+
+    def _fitting(self, request: _Request) -> _Idle | None:
+        """Take an idle process that may compute the trial of `request`; None if there is none."""
+        for place, idle in enumerate(self._idle):
+            if request.crew.takes(idle.crew) and idle.held.resource_request == request.resources:
+                return self._idle.pop(place)
+        return None
+
+    def _serve_first(self) -> None:
+        """Give the newest idle process to the first trial that waits and may have it."""
+        for tracked in self._pending_actors_to_attrs:
+            request = self._requests[tracked]
+            if (idle := self._fitting(request)) is not None:
+                del self._pending_actors_to_attrs[tracked]
+                self._resource_request_to_pending_actors[request.resources].remove(tracked)
+                self._resource_manager.cancel_resource_request(resource_request=request.resources)
+                self._begin(tracked, request, idle)
+                return
+
+    def _make_room(self) -> None:
+        """Stop as many idle processes as trials wait: none of those can use them, and they hold what these need."""
+        for _ in range(min(len(self._idle), len(self._pending_actors_to_attrs))):
+            self._stop(self._idle.pop(0))
+
+    def _begin(self, tracked: TrackedActor, request: _Request, idle: _Idle) -> None:
+        """Let an idle process begin the trial of `tracked`, as Tune lets one of its cache."""
+        self._live_actors_to_ray_actors_resources[tracked] = (idle.actor, idle.held)
+        self._live_resource_cache = None
+        if idle.crew.study != request.crew.study and request.crew.join is not None:
+            request.crew.join(idle.actor)
+        arguments = request.arguments
+        begun = idle.actor.reset.remote(arguments["config"], storage=arguments["storage"])
+        self._tracked_actors_to_state_futures[tracked].add(begun)
+
+        def on_result(reset: bool) -> None:
+            if reset:
+                self._actor_start_resolved(tracked_actor=tracked, future=begun)
+            else:  # a function that has not returned yet
+                self._cleanup_actor(tracked_actor=tracked)
+                self._wait_for_resources(tracked, request)
+
+        def on_error(error: Exception) -> None:
+            self._actor_start_failed(tracked_actor=tracked, exception=error)
+
+        self._actor_state_events.track_future(future=begun, on_result=on_result, on_error=on_error)
+
+    def _wait_for_resources(self, tracked: TrackedActor, request: _Request) -> None:
+        self._pending_actors_to_attrs[tracked] = request.cls, request.arguments, request.resources
+        self._resource_request_to_pending_actors[request.resources].append(tracked)
+        self._resource_manager.request_resources(resource_request=request.resources)
+
+    def _stop(self, idle: _Idle) -> None:
+        """Stop a process after its calls; its resources are free when it has ended."""
+        nobody = _tracked()
+        self._live_actors_to_ray_actors_resources[nobody] = (idle.actor, idle.held)
+        self._live_resource_cache = None
+        self.remove_actor(nobody)
+
+    # What Tune calls.
+
+    def _cleanup_actor(self, tracked_actor: TrackedActor) -> None:
+        """Called by Tune when a process has ended."""
+        super()._cleanup_actor(tracked_actor=tracked_actor)
+        self._requests.pop(tracked_actor, None)
+
+    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        error = self._as_actor_error(tracked_actor_task._tracked_actor, exception)
+        super()._actor_task_failed(tracked_actor_task, error)
+
+    def _actor_start_failed(self, tracked_actor: TrackedActor, exception: Exception) -> None:
+        super()._actor_start_failed(tracked_actor, self._as_actor_error(tracked_actor, exception))
+
+    def _as_actor_error(self, tracked: TrackedActor, error: Exception) -> Exception:
+        """Make an error of the actor of every error that ends a process.
+
+        Ray's manager of actors knows RayActorError and RayTaskError; at any other, such as the OutOfMemoryError with
+        which the memory monitor kills, it raises, and the whole experiment ends. There is no option for that.
+        """
+        held = self._live_actors_to_ray_actors_resources.get(tracked)
+        if held is None or isinstance(error, RayTaskError) or not isinstance(error, RayError):
+            return error
+        died: Exception = as_actor_error(held[0]._actor_id.hex(), error)
+        return died
+
+
+class StudyActors:
+    """The manager of actors as the controller of one study sees it: the study's own ones, and no others.
+
+    What is not defined here is the pool's.
+
+    Args:
+        pool: of the experiment.
+        crew: of the study.
+    """
+
+    def __init__(self, pool: SlotPool, crew: Crew) -> None:
+        self._pool, self._crew = pool, crew
+        self._all: set[TrackedActor] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def add_actor(self, cls: Any, kwargs: dict[str, Any], resource_request: Any, **hooks: Any) -> TrackedActor:
+        """See `SlotPool.request`."""
+        tracked = self._pool.request(self._crew, cls, kwargs, resource_request, **hooks)
+        self._all.add(tracked)
+        return tracked
+
+    @property
+    def live_actors(self) -> list[TrackedActor]:
+        """The study's processes that start, compute or are stopping."""
+        self._forget_ended()
+        return [one for one in self._all if one in self._pool._live_actors_to_ray_actors_resources]
+
+    @property
+    def pending_actors(self) -> list[TrackedActor]:
+        """The study's processes that wait for resources."""
+        return [one for one in self._all if one in self._pool._pending_actors_to_attrs]
+
+    @property
+    def num_live_actors(self) -> int:
+        """The number of `live_actors`."""
+        return len(self.live_actors)
+
+    @property
+    def num_pending_actors(self) -> int:
+        """The number of `pending_actors`."""
+        return len(self.pending_actors)
+
+    @property
+    def num_total_actors(self) -> int:
+        """The number of the study's processes, also of those that wait for resources."""
+        return self.num_live_actors + self.num_pending_actors
+
+    def cleanup(self) -> None:
+        """Kill what is left of the study's processes, and ask for no more."""
+        for tracked in self.pending_actors:
+            self._pool.remove_actor(tracked)
+        for tracked in self.live_actors:
+            self._pool.remove_actor(tracked, kill=True)
+        while self._pool._try_kill_actor():
+            pass
+        self._all.clear()
+
+    def _forget_ended(self) -> None:
+        live, pending = self._pool._live_actors_to_ray_actors_resources, self._pool._pending_actors_to_attrs
+        self._all = {one for one in self._all if one in live or one in pending}
+
+
+def _tracked(**hooks: Any) -> TrackedActor:
+    """A new name for a process; without hooks no controller hears of it any more."""
+    return TrackedActor(uuid.uuid4().int, **hooks)
