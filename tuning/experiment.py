@@ -4,7 +4,7 @@ In: a spec. Out: the experiment's outcome; each stage leaves what it found in th
 the next one starts from there:
 
     claim    the run folder is this process's alone, and holds the resolved spec
-    search   every study that has not finished, one after the other, under Ray Tune
+    search   every study that has not finished, under Ray Tune: side by side where one leaves slots free
     select   with `confirm:` the best configurations of each study, trained anew with seeds of their own
     test     the chosen models, scored once on the test split
 
@@ -91,7 +91,7 @@ def run_experiment(
             `force`), or another process runs the experiment.
         ClusterError: the cluster cannot be reached or cannot hold a trial.
         StoreError: the study store cannot be opened or written.
-        RepeatedFailure: the first trials of a study failed alike; no other study was started.
+        RepeatedFailure: the first trials of a study failed alike; no other study was started after it.
         Interrupted: stopped from outside.
     """
     spec = load_spec(spec)

@@ -32,7 +32,7 @@ class JobCall(NamedTuple):
 def job_trainable(
     calls: Sequence[JobCall], make: Callable[[Params, FineTuneSpec], Training], heartbeat: Heartbeat | None
 ) -> Any:
-    """Returns what `tune.run` takes as the trainable for `calls`; a trial's config has the number of its call.
+    """Returns what Tune takes as the trainable for `calls`; a trial's config has the number of its call.
 
     Args:
         calls: all of them travel to each node once.

@@ -52,7 +52,7 @@ def make_trainable(
     make: Callable[[Params, FineTuneSpec], Training] = build_training,
     heartbeat: Heartbeat | None = None,
 ) -> Any:
-    """Returns what `tune.run` takes as the trainable for `spec`.
+    """Returns what Tune takes as the trainable for `spec`.
 
     Args:
         spec: what all trials of the study share.

@@ -106,7 +106,7 @@ def experiment_needs(spec: ExperimentSpec, plans: Sequence[PlanShape], slots: in
 
     Args:
         spec: of the experiment.
-        plans: of the studies that are to be run, one after the other.
+        plans: of the studies that are to be run.
         slots: trials that run at the same time.
     """
     records = sum(record_bytes(plan, slots, math.ceil(spec.epochs)) for plan in plans)

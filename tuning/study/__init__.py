@@ -1,1 +1,1 @@
-"""Runs and resumes the studies of an experiment, one after the other, until they are finished in the store."""
+"""Runs and resumes the studies of an experiment, side by side, until they are finished in the store."""

@@ -78,12 +78,8 @@ def test_a_run_that_is_not_tracked_imports_no_wandb() -> None:
         "from tuning.spec.models import WandbSpec; from tuning.tracking.tracking import Tracking\n"
         "assert Tracking.of(N(wandb=WandbSpec(), name='e', run_folder=Path('.'))).callbacks('g', 0) == []\n"
         "assert not {'wandb', 'ray'} & set(sys.modules)\n"
-        "import tuning.study.study_runner, tuning.selection.test_scoring; from ray.tune import Callback, tune\n"
-        "from tuning.tune_compat.tune_run import uncounted_callbacks\n"
-        "with uncounted_callbacks(): tune.air_usage.tag_callbacks([Callback()])\n"
-        "assert 'wandb' not in sys.modules\n"
-        "tune.air_usage.tag_callbacks([Callback()])\n"
-        "assert 'wandb' in sys.modules  # or there is nothing to avoid"
+        "import tuning.study.study_runner, tuning.selection.test_scoring\n"
+        "assert 'wandb' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
