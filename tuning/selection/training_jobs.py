@@ -22,7 +22,8 @@ from tuning.supervision.rounds import run_rounds
 from tuning.supervision.shared_slots import SharedSlots
 from tuning.supervision.supervisor import NodesLost
 from tuning.supervision.watchdog import heartbeat_of
-from tuning.tune_compat.slot_pool import Crew, SlotPool, StudyActors
+from tuning.tune_compat.slot_pool import Crew, SlotPool
+from tuning.tune_compat.study_actors import StudyActors
 from tuning.tune_compat.tune_run import TrialsPlan, make_controller
 
 if TYPE_CHECKING:

@@ -98,6 +98,7 @@ class Progress(Callback):  # type: ignore[misc]
         self._console = screen
         self._screens = screens or Screens()
         self._live: Live | NotebookDisplay | None = None
+        self._numbers: dict[str, int] = {}  # of Tune's trials, by id
         self._drawing = True
         self._drawn = 0.0
         self._counted = clock.monotonic()
@@ -129,13 +130,13 @@ class Progress(Callback):  # type: ignore[misc]
         if not self._state.begun:
             self._state = self._fresh_state()  # the clock of the time left: a first worker takes longer than an epoch
             self._take_over(trials, but=trial)
-        self._start(trials.index(trial), trial)
+        self._start(self._number(trials, trial), trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Show one report."""
-        number = trials.index(trial)
+        number = self._number(trials, trial)
         self._report(number, result)
         self._print(self._line(number, trial))
 
@@ -170,6 +171,12 @@ class Progress(Callback):  # type: ignore[misc]
             self._draw(live.stop)
         self._screens.leave(self)
 
+    def _number(self, trials: list[Any], trial: Any) -> int:
+        """Return the trial's place in Tune's list, which it keeps."""
+        for number in range(len(self._numbers), len(trials)):
+            self._numbers[trials[number].trial_id] = number
+        return self._numbers[trial.trial_id]
+
     def _count(self, trials: list[Any]) -> None:
         now = clock.monotonic()
         if now - self._counted >= SECONDS_BETWEEN_COUNTS:
@@ -198,7 +205,7 @@ class Progress(Callback):  # type: ignore[misc]
         self._state.report(number, report.epoch, report.metrics[self.objective.metric], report.params)
 
     def _ended(self, trials: list[Any], trial: Any, *, failed: bool = False) -> None:
-        number = trials.index(trial)
+        number = self._number(trials, trial)
         if not self._state.knows(number):
             self.on_trial_start(0, trials, trial)
         self._state.end(number, failed=failed)

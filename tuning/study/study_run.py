@@ -6,70 +6,40 @@ import contextlib
 import logging
 import posixpath
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cluster.storage import StorageError
 from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.lookup import is_training
 from trainables.spec import Objective
-from trainables.tasks.summary import DataSummary
 from trainables.worker.slot import make_trainable
 from trainables.worker.team import builder, workers_for
 from tuning.checkpoints.keeper import CheckpointKeeper
 from tuning.checkpoints.study_states import open_states
 from tuning.errors import Interrupted, RepeatedFailure, RunFolderError
 from tuning.run_folder.provenance import provenance_of
-from tuning.run_folder.run_storage import RunStorage
-from tuning.store.study_store import StudyStore, StudyWriter
+from tuning.store.study_writer import StudyWriter
 from tuning.study.budget_tracker import BudgetTracker
 from tuning.study.packing import sharing_record
-from tuning.study.progress import Progress, Screens
+from tuning.study.progress import Progress
 from tuning.study.recorder import Recorder
 from tuning.study.resume import Search
+from tuning.study.run_context import RunContext
 from tuning.study.study import Study
 from tuning.supervision.supervisor import StudySupervisor
 from tuning.supervision.watchdog import heartbeat_of
-from tuning.tracking.tracking import Tracking
 from tuning.tune_compat.settings import snapshot_seconds
-from tuning.tune_compat.slot_pool import Crew, SlotPool, StudyActors
+from tuning.tune_compat.slot_pool import Crew, SlotPool
 from tuning.tune_compat.snapshots import DamagedSnapshot, Snapshots
+from tuning.tune_compat.study_actors import StudyActors
 from tuning.tune_compat.tune_run import TrialsPlan, make_controller
 
 if TYPE_CHECKING:
-    from cluster.session import Session
     from tuning.tune_compat.controller import Controller
 
 SLOT = "slot"  # processes of this kind compute trials of any study of an experiment
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class RunContext:
-    """The session, the stores and the options that the studies of one run share.
-
-    Args:
-        session: Ray, and what one trial holds of it.
-        store: where the studies are recorded.
-        storage: where the run lies.
-        tracking: W&B, if it is used.
-        data: the summary of the data, for the record; None: unknown.
-        progress: True: show a live table or lines.
-        new: True: refuse a study that another run has recorded.
-        screens: says whose table is on the screen.
-        shown_failures: failures that were shown, with the trial that was first to have each.
-    """
-
-    session: Session
-    store: StudyStore
-    storage: RunStorage
-    tracking: Tracking
-    data: DataSummary | None = None
-    progress: bool = False
-    new: bool = False
-    screens: Screens = field(default_factory=Screens)
-    shown_failures: dict[str, str] = field(default_factory=dict)
 
 
 class StudyRun:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from trainables.worker.team import workers_for
 from tuning.errors import Interrupted
+from tuning.study.run_context import RunContext
 from tuning.study.study import Study
-from tuning.study.study_run import RunContext, StudyRun
+from tuning.study.study_run import StudyRun
 from tuning.supervision.rounds import run_rounds
 from tuning.supervision.shared_slots import SharedSlots
 from tuning.tune_compat.slot_pool import SlotPool

@@ -31,8 +31,8 @@ from cluster.storage import StorageError
 from trainables.machine import clock
 from tuning.errors import RunFolderError
 from tuning.tune_compat import internals
-from tuning.tune_compat.slot_pool import StudyActors
 from tuning.tune_compat.snapshots import Snapshots, forget_restored
+from tuning.tune_compat.study_actors import StudyActors
 
 logger = logging.getLogger(__name__)
 

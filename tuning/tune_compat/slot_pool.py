@@ -11,6 +11,7 @@ Read against ray 2.60.
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,6 +74,7 @@ class SlotPool(RayActorManager):  # type: ignore[misc]
         self.keeps = True
         self._idle: list[_Idle] = []
         self._requests: dict[TrackedActor, _Request] = {}  # of the processes that wait, start or live
+        self._of_study: dict[str, set[TrackedActor]] = defaultdict(set)  # the same, by study
 
     @property
     def slots_held(self) -> int:
@@ -104,7 +106,7 @@ class SlotPool(RayActorManager):  # type: ignore[misc]
             cls, arguments, resources, hooks: see `RayActorManager.add_actor`.
         """
         tracked, request = _tracked(**hooks), _Request(crew, cls, arguments, resources)
-        self._requests[tracked] = request
+        self._remember(tracked, request)
         if (idle := self._fitting(request)) is None:
             self._wait_for_resources(tracked, request)
             self._make_room()
@@ -119,10 +121,23 @@ class SlotPool(RayActorManager):  # type: ignore[misc]
         actor, held = self._live_actors_to_ray_actors_resources.pop(tracked)
         self._live_resource_cache = None
         self._cleanup_actor_futures(tracked)
-        self._idle.append(_Idle(self._requests.pop(tracked).crew, actor, held))
+        self._idle.append(_Idle(self._requests[tracked].crew, actor, held))
+        self._forget(tracked)
         self._serve_first()
         self._make_room()
         return True
+
+    def awaited_by(self, study: str) -> list[TrackedActor]:
+        """The processes of a study that wait for resources."""
+        return [one for one in self._pending_actors_to_attrs if one in self._of_study[study]]
+
+    def held_by(self, study: str) -> list[TrackedActor]:
+        """The processes of a study that start, compute or are stopping."""
+        return [one for one in self._of_study[study] if one not in self._pending_actors_to_attrs]
+
+    def number_held_by(self, study: str) -> int:
+        """The number of processes that `held_by` lists; there may be a thousand."""
+        return len(self._of_study[study]) - len(self.awaited_by(study))
 
     def computes(self, tracked: TrackedActor) -> bool:
         """True if the process has not returned from a call."""
@@ -183,6 +198,7 @@ class SlotPool(RayActorManager):  # type: ignore[misc]
                 self._actor_start_resolved(tracked_actor=tracked, future=begun)
             else:  # a function that has not returned yet
                 self._cleanup_actor(tracked_actor=tracked)
+                self._remember(tracked, request)
                 self._wait_for_resources(tracked, request)
 
         def on_error(error: Exception) -> None:
@@ -202,12 +218,28 @@ class SlotPool(RayActorManager):  # type: ignore[misc]
         self._live_resource_cache = None
         self.remove_actor(nobody)
 
+    def _remember(self, tracked: TrackedActor, request: _Request) -> None:
+        self._requests[tracked] = request
+        self._of_study[request.crew.study].add(tracked)
+
+    def _forget(self, tracked: TrackedActor) -> None:
+        if (request := self._requests.pop(tracked, None)) is not None:
+            self._of_study[request.crew.study].discard(tracked)
+
     # What Tune calls.
+
+    def remove_actor(self, tracked_actor: TrackedActor, **options: Any) -> bool:
+        """Called by Tune to stop a process, or to take back the request for one."""
+        waits = tracked_actor in self._pending_actors_to_attrs
+        stops = bool(super().remove_actor(tracked_actor, **options))
+        if waits:
+            self._forget(tracked_actor)
+        return stops
 
     def _cleanup_actor(self, tracked_actor: TrackedActor) -> None:
         """Called by Tune when a process has ended."""
         super()._cleanup_actor(tracked_actor=tracked_actor)
-        self._requests.pop(tracked_actor, None)
+        self._forget(tracked_actor)
 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
         error = self._as_actor_error(tracked_actor_task._tracked_actor, exception)
@@ -227,70 +259,6 @@ class SlotPool(RayActorManager):  # type: ignore[misc]
             return error
         died: Exception = as_actor_error(held[0]._actor_id.hex(), error)
         return died
-
-
-class StudyActors:
-    """The manager of actors as the controller of one study sees it: the study's own ones, and no others.
-
-    What is not defined here is the pool's.
-
-    Args:
-        pool: of the experiment.
-        crew: of the study.
-    """
-
-    def __init__(self, pool: SlotPool, crew: Crew) -> None:
-        self._pool, self._crew = pool, crew
-        self._all: set[TrackedActor] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pool, name)
-
-    def add_actor(self, cls: Any, kwargs: dict[str, Any], resource_request: Any, **hooks: Any) -> TrackedActor:
-        """See `SlotPool.request`."""
-        tracked = self._pool.request(self._crew, cls, kwargs, resource_request, **hooks)
-        self._all.add(tracked)
-        return tracked
-
-    @property
-    def live_actors(self) -> list[TrackedActor]:
-        """The study's processes that start, compute or are stopping."""
-        self._forget_ended()
-        return [one for one in self._all if one in self._pool._live_actors_to_ray_actors_resources]
-
-    @property
-    def pending_actors(self) -> list[TrackedActor]:
-        """The study's processes that wait for resources."""
-        return [one for one in self._all if one in self._pool._pending_actors_to_attrs]
-
-    @property
-    def num_live_actors(self) -> int:
-        """The number of `live_actors`."""
-        return len(self.live_actors)
-
-    @property
-    def num_pending_actors(self) -> int:
-        """The number of `pending_actors`."""
-        return len(self.pending_actors)
-
-    @property
-    def num_total_actors(self) -> int:
-        """The number of the study's processes, also of those that wait for resources."""
-        return self.num_live_actors + self.num_pending_actors
-
-    def cleanup(self) -> None:
-        """Kill what is left of the study's processes, and ask for no more."""
-        for tracked in self.pending_actors:
-            self._pool.remove_actor(tracked)
-        for tracked in self.live_actors:
-            self._pool.remove_actor(tracked, kill=True)
-        while self._pool._try_kill_actor():
-            pass
-        self._all.clear()
-
-    def _forget_ended(self) -> None:
-        live, pending = self._pool._live_actors_to_ray_actors_resources, self._pool._pending_actors_to_attrs
-        self._all = {one for one in self._all if one in live or one in pending}
 
 
 def _tracked(**hooks: Any) -> TrackedActor:
