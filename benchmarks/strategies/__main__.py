@@ -111,7 +111,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     parser.add_argument("--write-only", action="store_true", help="run nothing: write down a run that is there already")
     parser.add_argument("--no-screenshots", dest="screenshots", action="store_false", help="they need Chromium")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     options.storage = options.storage.absolute()
     if options.screenshots and (missing := program()[1]) is not None:  # told before hours of searching
         parser.error(f"{missing}, or add --no-screenshots")

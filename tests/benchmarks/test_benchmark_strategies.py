@@ -33,7 +33,7 @@ def test_a_run_is_written_down_and_a_finished_one_again_without_running(tmp_path
     words = ["rte-two-cores", "--storage", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--no-screenshots"]
     overrides = ["trainable=learning_curve", "test=false", "seeds=[0, 1]", "budget={epochs: 12}", "data.path=null"]
     overrides += ["strategies=[{kind: random, trials: null}, {kind: pbt, population: 3}]", "data.hub=null"]
-    assert main([*words[:1], *overrides, *words[1:]]) == 0
+    assert main([*words, *overrides]) == 0
     written = {path.suffix: path for path in (tmp_path / "out").iterdir()}
     assert sorted(written) == [".html", ".json", ".md"]
     record = json.loads(written[".json"].read_text())
