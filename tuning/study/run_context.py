@@ -1,4 +1,4 @@
-"""What the studies of one run share: Ray, the stores, the options."""
+"""Holds what the studies of one run share: Ray, the stores, the options."""
 
 from __future__ import annotations
 

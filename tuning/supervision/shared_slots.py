@@ -26,7 +26,7 @@ FIRST = 1.0  # seconds from the start of a run to the first one
 
 
 class UsedSlots(NamedTuple):
-    """What one study does with slots at this moment."""
+    """The slots of one study at this moment."""
 
     held: int  # by its processes
     awaited: int  # by its trials that have no process yet

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Crew(NamedTuple):
-    """What the processes of a study have in common, and with those of other studies.
+    """Describes the processes of one study, and which other ones may compute its trials.
 
     Args:
         study: the study's name.

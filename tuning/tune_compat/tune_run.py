@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrialsPlan:
-    """What Tune needs to know of the trials of one study, or of jobs.
+    """Describes the trials of one study, or of jobs, to Tune.
 
     Args:
         name: of the study; its folder on the storage.
