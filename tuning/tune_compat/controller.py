@@ -208,9 +208,8 @@ class Controller(TuneController):  # type: ignore[misc]
             room: gives the number of processes that it may ask for now; more if a trial is paused meanwhile.
         """
         self._room = room
-        asked = -1
-        while asked != self._asked:
-            asked = self._asked
+        before = None
+        while before != (before := (self._asked, room())):  # a population pauses one member, then starts another
             waiting = sum(trial in self._trial_to_actor for trial in self._pending_trials)
             self._max_pending_trials = waiting + max(0, room())  # trials that have no process yet go before new ones
             self._maybe_update_trial_queue()
