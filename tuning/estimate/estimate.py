@@ -56,7 +56,7 @@ def estimate_experiment(
     if calibrate:
         measured = measure(spec, say)
     else:
-        measured = Measured(_slots_without_ray(spec, slots), *held_without_ray(spec), known_costs(spec))
+        measured = Measured(_slots_without_ray(spec, slots), *held_without_ray(spec.cluster), known_costs(spec))
         if measured.costs is None:
             raise InputError(
                 "--no-calibration",
@@ -164,7 +164,7 @@ def _slots_without_ray(spec: ExperimentSpec, slots: Sequence[int]) -> int:
     Raises:
         InputError: the cluster is elsewhere, and nobody has said how many it holds.
     """
-    here = slots_here(spec)
+    here = slots_here(spec.cluster)
     if here is None and not slots:
         rule = "is not joined without a calibration, so how many trials it runs at a time is not known"
         raise InputError("cluster.address", spec.cluster.address, rule, "give them, such as --slots 8,64")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.capacity import ClusterError
+from cluster.spec import ClusterSpec
 from trainables.errors import InputError
 from trainables.spec import SHIPPED, display_name
 from trainables.wording import counted
@@ -133,7 +134,7 @@ def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
 
 def _room(spec: ExperimentSpec) -> Iterator[str]:
     """Yields the disk space of checkpoints, for the number of trials that this machine runs at a time."""
-    slots = slots_here(spec)
+    slots = slots_here(spec.cluster)
     if slots is None:
         return
     from tuning.checkpoints.storage_needs import require_storage
@@ -147,9 +148,8 @@ def _room(spec: ExperimentSpec) -> Iterator[str]:
         yield f"{counted(slots, 'trial')} at a time; {room}"
 
 
-def slots_here(spec: ExperimentSpec) -> int | None:
+def slots_here(cluster: ClusterSpec) -> int | None:
     """Returns the number of trials that a local Ray runs at a time; None for a remote cluster, or with "auto"."""
-    cluster = spec.cluster
     if cluster.address is not None or cluster.gpus_per_trial == "auto":
         return None
     gpus = machine.gpus()

@@ -210,8 +210,8 @@ def test_a_budget_of_epochs_bounds_what_a_strategy_takes() -> None:
 
 
 def test_trials_at_a_time_are_those_of_this_machine_and_of_a_cluster_nothing_is_said() -> None:
-    assert slots_here(spec("cluster.max_concurrent=1")) == 1
-    assert slots_here(spec("cluster.address=head:6379")) is None
+    assert slots_here(spec("cluster.max_concurrent=1").cluster) == 1
+    assert slots_here(spec("cluster.address=head:6379").cluster) is None
     assert not any("at a time" in line for line in planned_lines(spec("cluster.address=head:6379")))
 
 
