@@ -98,7 +98,7 @@ class Progress(Callback):  # type: ignore[misc]
         self._console = screen
         self._screens = screens or Screens()
         self._live: Live | NotebookDisplay | None = None
-        self._numbers: dict[str, int] = {}  # of Tune's trials, by id
+        self._numbers: dict[int, int] = {}  # of Tune's trials, by identity
         self._drawing = True
         self._drawn = 0.0
         self._counted = clock.monotonic()
@@ -111,7 +111,7 @@ class Progress(Callback):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the terminal out: Tune pickles its callbacks to disk."""
-        return {**self.__dict__, "_console": None, "_live": None, "_screens": None}
+        return {**self.__dict__, "_console": None, "_live": None, "_screens": Screens(), "_numbers": {}}
 
     def setup(self, **info: Any) -> None:
         """Open the table; called by Tune once, before the first trial of a run."""
@@ -174,8 +174,8 @@ class Progress(Callback):  # type: ignore[misc]
     def _number(self, trials: list[Any], trial: Any) -> int:
         """Return the trial's place in Tune's list, which it keeps."""
         for number in range(len(self._numbers), len(trials)):
-            self._numbers[trials[number].trial_id] = number
-        return self._numbers[trial.trial_id]
+            self._numbers[id(trials[number])] = number
+        return self._numbers[id(trial)]
 
     def _count(self, trials: list[Any]) -> None:
         now = clock.monotonic()
