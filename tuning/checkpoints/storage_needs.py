@@ -116,13 +116,24 @@ def experiment_needs(spec: ExperimentSpec, plans: Sequence[PlanShape], slots: in
     kept = [resolve_every_epochs(spec, weights, plan, slots) for plan in plans]
     fits = [fits_memory(weights, plan, slots, keep) for plan, keep in zip(plans, kept, strict=True)]
     needs = [storage_needs(weights, p, slots, k, in_memory=fit) for p, k, fit in zip(plans, kept, fits, strict=True)]
-    # One study runs at a time; of those before it the best weights stay.
     best = spec.checkpoint.keep_best * weights
     studies = len(spec.strategies) * len(spec.seeds)
     copies = confirmation_copies(spec.confirm, studies, slots)
     confirming = studies * best + copies * weights if copies else 0
-    storage = max(max(one.storage for one in needs) + (len(plans) - 1) * best, confirming)
-    return ExperimentNeeds(records, storage, max(one.memory for one in needs), all(fits))
+    one_slot = [storage_needs(weights, p, 1, k, in_memory=fit) for p, k, fit in zip(plans, kept, fits, strict=True)]
+    # So many studies run at a time, one of them on all slots but theirs; of those before, the best weights stay.
+    most = 1 if spec.one_study_at_a_time else min(slots, len(plans))
+    storage = _together([one.storage for one in needs], [one.storage for one in one_slot], most)
+    memory = _together([one.memory for one in needs], [one.memory for one in one_slot], most)
+    return ExperimentNeeds(records, max(storage + (len(plans) - most) * best, confirming), memory, all(fits))
+
+
+def _together(on_all: Sequence[int], on_one: Sequence[int], most: int) -> int:
+    """Return the most bytes that `most` studies take together, given what each takes on all slots and on one."""
+    if most == 1:
+        return max(on_all)
+    rest = max(every - one for every, one in zip(on_all, on_one, strict=True))
+    return rest + sum(sorted(on_one, reverse=True)[:most])
 
 
 def require_storage(spec: ExperimentSpec, plans: Sequence[PlanShape], slots: int) -> str:

@@ -17,6 +17,7 @@ from trainables.models.files import ModelError, read_weights, weight_bytes
 from tuning import load_spec, run_experiment
 from tuning.checkpoints.storage_needs import (
     confirmation_copies,
+    experiment_needs,
     require_free_space,
     require_storage,
     resolve_every_epochs,
@@ -47,6 +48,21 @@ def test_without_moments_memory_takes_the_best_and_one_per_slot_and_storage_the_
 def test_a_population_takes_a_state_with_moments_per_member() -> None:
     room = storage_needs(MODEL, plan(8, weights_only=False), 2, CheckpointSpec())
     assert room == ((8 + 2 + 1 + 1) * 300, (2 * 8 + 1) * 300 + 2 * 100)
+
+
+@pytest.mark.unit
+def test_studies_that_run_at_the_same_time_take_their_room_together(tmp_path: Path) -> None:
+    """All members of two populations may be alive, and two states at a time are being written: there are two slots."""
+    fields = {"name": "two", "task": "reviews", "epochs": 2, "space": {"learning_rate": {"loguniform": [1e-5, 1e-3]}}}
+    populations = [plan(8, weights_only=False)] * 2
+    weights = weight_bytes("minilm", None)
+    assert weights is not None
+    for fills, states, kept in ((True, 8 + 8 + 2 * 2 + 2 + 1, 2 * 17), (False, 8 + 2 + 1 + 1, 17)):
+        cluster = {"storage": str(tmp_path), "fill_slots": fills}
+        spec = load_spec({**fields, "strategies": [{"kind": "pbt", "population": 8}], "cluster": cluster})
+        needs = experiment_needs(spec, populations, slots=2)
+        assert needs.memory == states * 3 * weights
+        assert needs.storage == kept * 3 * weights + (2 * 2 if fills else 2 + 1) * weights
 
 
 @pytest.mark.unit
