@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import ConfigDict, Field, PositiveInt
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search.search_generator import SearchGenerator
+from ray.tune.search import ConcurrencyLimiter
 
 from trainables.spec import Objective
 from tuning.space import Space
@@ -215,11 +215,11 @@ class PlansTooMuch(Sound):
         return 1000.0
 
 
-class FillsEverySlot(Sound):
-    """Searches by a SearchAlgorithm, of which Tune limits no number of trials."""
+class LeavesSlotsFree(Sound):
+    """Proposes a trial when the one before has ended, however many slots there are."""
 
     def searcher(self, proposals: Proposals) -> Any:
-        return SearchGenerator(ListSearcher(proposals))
+        return ConcurrencyLimiter(ListSearcher(proposals), max_concurrent=1)
 
 
 class ClonesWithoutMoments(Pbt):

@@ -174,7 +174,7 @@ class StudyContract:
             whole.most_at_once() == self.slots,
             "as many trials train at once as there are slots, and no more",
             seen=f"{whole.most_at_once()} at once in {self.slots} slots",
-            step="hand Tune a Searcher, which it limits; a SearchAlgorithm has to limit itself",
+            step="propose whenever you are asked: the slots limit the trials, and a limit of your own leaves some free",
         )
 
     def test_trials_that_go_on_from_a_checkpoint_have_their_optimizer_state(self, whole: WholeStudy) -> None:

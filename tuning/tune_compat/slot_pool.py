@@ -21,10 +21,13 @@ from ray.exceptions import RayError, RayTaskError
 from ray.tune.execution import tune_controller
 from ray.util.placement_group import placement_group_table
 
+from trainables.machine import clock
 from tuning.tune_compat.processes import as_actor_error
 
 if TYPE_CHECKING:
     from ray.air.execution.resources.request import AcquiredResources, ResourceRequest
+
+END_SECONDS = 5.0  # that processes have to end at the end of a run
 
 
 class Crew(NamedTuple):
@@ -150,10 +153,13 @@ class SlotPool(RayActorManager):  # type: ignore[misc]
             self._stop(self._idle.pop())
 
     def close(self) -> None:
-        """Kill all processes: nothing is to come."""
+        """End all processes, those that take too long by force: nothing is to come."""
         self.stop_idle()
         for tracked in self.pending_actors:
             self.remove_actor(tracked)
+        until = clock.monotonic() + END_SECONDS
+        while self.live_actors and clock.monotonic() < until:
+            self.next(timeout=1.0)
         for tracked in self.live_actors:
             self.remove_actor(tracked, kill=True)
         while self._try_kill_actor():
@@ -212,11 +218,11 @@ class SlotPool(RayActorManager):  # type: ignore[misc]
         self._resource_manager.request_resources(resource_request=request.resources)
 
     def _stop(self, idle: _Idle) -> None:
-        """Stop a process after its calls; its resources are free when it has ended."""
+        """Stop a process as Tune does; its resources are free when it has ended."""
         nobody = _tracked()
         self._live_actors_to_ray_actors_resources[nobody] = (idle.actor, idle.held)
         self._live_resource_cache = None
-        self.remove_actor(nobody)
+        self.remove_actor(nobody, stop_future=idle.actor.stop.remote())  # a function removes its files by it
 
     def _remember(self, tracked: TrackedActor, request: _Request) -> None:
         self._requests[tracked] = request
