@@ -188,7 +188,7 @@ def test_a_whole_run_is_recorded_resumed_and_compared_and_leaves_no_password_on_
         outcome = run_experiment(spec, progress=False)
         assert {s.strategy: len(s.trials) for s in outcome.studies} == {"grid": 3, "hyperopt_asha": 6, "pbt": 4}
         assert all(s.state is StudyState.FINISHED and s.test for s in outcome.studies)
-        assert 0 < sum(s.wall_seconds for s in outcome.studies) < ray.seconds
+        assert all(0 < s.wall_seconds < ray.seconds for s in outcome.studies)
         assert StudyStore(url).load("whole") == outcome
         assert compare(outcome).verdict
         assert run_experiment(spec, progress=False, resume=True) == outcome
