@@ -27,7 +27,7 @@ class StudyActors:
         return getattr(self._pool, name)
 
     def add_actor(self, cls: Any, kwargs: dict[str, Any], resource_request: Any, **hooks: Any) -> TrackedActor:
-        """See `SlotPool.request`."""
+        """Ask the pool for a process of the study; see `SlotPool.request`."""
         return self._pool.request(self._crew, cls, kwargs, resource_request, **hooks)
 
     @property

@@ -81,7 +81,7 @@ def test_the_rows_of_a_batch_follow_from_their_length_or_are_what_the_spec_says(
 def test_logits_are_those_of_the_trainers_own_predict_in_the_order_of_the_rows(
     tiny_spec: FineTuneSpec, split: str
 ) -> None:
-    """With equal batches to the last bit; and what is drawn afterwards is the same."""
+    """Equal batches give equal logits, bit for bit, and the same random numbers are drawn afterwards."""
     training = FineTuning(PARAMS, tiny_spec.model_copy(update={"eval_batch_size": 8, "precision": "fp32"}))
     training.advance(0.5)
     rows = getattr(training.data, split)

@@ -1,4 +1,4 @@
-"""What earlier runs and estimates have shown is found again, for the same training alone."""
+"""An estimate finds the costs that earlier runs and estimates of the same training have shown, and no others."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_slots_that_ray_holds_for_processes_to_come_are_the_studys() -> None:
 
 
 def test_every_slot_of_a_run_is_charged_to_one_study() -> None:
-    """Those that nobody holds wait for the study that began first, as far as it may hold them."""
+    """A slot that nobody holds waits for the study that began first, as far as that one may hold more."""
     with simulated_ray(*NODES) as ray:
         session = Session(None, tuple(map(Node.from_ray, (node.to_ray() for node in ray.nodes))), TrialResources(1, 0))
         slots = SharedSlots(session, cast(SlotPool, HeldProcesses(0, 0)))
