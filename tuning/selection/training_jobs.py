@@ -133,7 +133,7 @@ class _Jobs:
             callbacks=[ends],
             param_space={NUMBER: {"grid_search": list(range(len(jobs)))}},
         )
-        self.most_slots, self.ended = len(jobs), False
+        self.most_slots, self.spare_slots, self.ended = len(jobs), 0, False
         self.controller = make_controller(
             plan,
             supervisor=JobSupervisor(ends, [job.call.title for job in jobs], heartbeat),
@@ -142,6 +142,10 @@ class _Jobs:
 
     def limit(self, trials: int) -> None:
         """Jobs are started one by one, as there are slots."""
+
+    def give_slot(self) -> bool:
+        """A job uses its slot to its end."""
+        return False
 
     def charge(self, slots: int) -> None:
         """Each job has its own cost, whoever holds the other slots."""

@@ -50,6 +50,18 @@ class Population(Protocol):
         Called once, before the study starts. After a crash the same exploit may be reported again.
         """
 
+    def spare_slots(self) -> int:
+        """Returns the number of slots that trials hold while they wait for others, and that another study may have.
+
+        Called often. A paused trial is restored to go on, so that it should not be for a moment's wait.
+        """
+
+    def give_slot(self) -> bool:
+        """Pause one of these trials; another study starts one in its slot. The trial goes on when a slot is free.
+
+        Called only if there is one. Returns False if that has become impossible, as its process has died.
+        """
+
     def pinned(self) -> set[str]:
         """Paths of the checkpoints that a trial would be started from now, such as a donor's.
 

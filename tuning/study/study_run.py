@@ -61,6 +61,7 @@ class StudyRun:
         self.session = study.held(session if session.address is None else session.refreshed())
         self._folder = context.storage.tune_folder(study.name)
         self._checkpoints = context.storage.checkpoint_storage(study.name)
+        self._by_class = is_training(study.trial.trainable)
         self.ended = False
         with contextlib.ExitStack() as stack:
             self._writer = self._begin_record()
@@ -124,6 +125,18 @@ class StudyRun:
         """Let a population train at most so many members at a time; other trials are started one by one."""
         if self.study.plan.population is not None:
             self.study.plan.population.limit(trials)
+
+    @property
+    def spare_slots(self) -> int:
+        """The number of slots in which trials wait for others of their population. A function's trials keep them."""
+        population = (
+            self.study.plan.population if self._by_class else None
+        )  # a function's process computes for no other
+        return 0 if population is None else population.spare_slots()
+
+    def give_slot(self) -> bool:
+        """Pause one of these trials; see `tuning.strategies.Population`."""
+        return self.study.plan.population is not None and self.study.plan.population.give_slot()
 
     def charge(self, slots: int) -> None:
         """Charge the study for so many slots from now on."""
@@ -240,7 +253,6 @@ class StudyRun:
 
     def _make_controller(self, pool: SlotPool, policy: CheckpointPolicy, callbacks: list[Any]) -> Controller:
         study, session, plan, trial = self.study, self.session, self.study.plan, self.study.trial
-        by_class = is_training(trial.trainable)
         workers, heartbeat = workers_for(trial.trainable, session.resources.gpus), heartbeat_of(study.spec)
         make = builder(workers, heartbeat)
         trials = TrialsPlan(
@@ -256,9 +268,9 @@ class StudyRun:
             param_space=plan.param_space,
             searcher=plan.searcher,
             scheduler=plan.scheduler,
-            checkpoints=by_class,
+            checkpoints=self._by_class,
             # A function that has reported its last epoch has not returned yet: PBT would take it for a living member.
-            stop=None if by_class else {"finished": True},
+            stop=None if self._by_class else {"finished": True},
             max_failures=study.spec.max_failures,
             resume=self._resume_config(),
             snapshot_seconds=snapshot_seconds(plan.trials, self._context.storage.snapshot_seconds),
@@ -270,7 +282,7 @@ class StudyRun:
         return make_controller(
             trials,
             supervisor=StudySupervisor(self.recorder, self.recorder.record_loss, heartbeat),
-            actors=StudyActors(pool, Crew(study.name, SLOT if by_class else None, join)),
+            actors=StudyActors(pool, Crew(study.name, SLOT if self._by_class else None, join)),
             snapshots=self._snapshots,
             name_trial=self._writer.name_trial,
             fixed_members=plan.population is not None,

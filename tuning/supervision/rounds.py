@@ -2,7 +2,8 @@
 
 In: studies in their order. Out: each one's end. A round lets every study start the trials that it has to start, the
 first to have begun first, opens the next study if slots are still free, waits for one event of any of them, and lets
-each decide on what has changed. With one study at a time that is Tune's own loop.
+each decide on what has changed. With one study at a time that is Tune's own loop. A slot whose trial only waits, such
+as a member of a population for the others of its generation, is as good as free: that trial is paused for another one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,13 @@ class Work(Protocol):
     def limit(self, trials: int) -> None:
         """Called in each round with the number of trials that may run at a time."""
 
+    @property
+    def spare_slots(self) -> int:
+        """The number of slots that it holds and does not use now, so that another study may have them."""
+
+    def give_slot(self) -> bool:
+        """Called when another study takes one of `spare_slots`; False if that has become impossible."""
+
     def charge(self, slots: int) -> None:
         """Called in each round with the number of slots that it holds, or that wait for it."""
 
@@ -63,8 +71,8 @@ def run_rounds(
         while True:
             slots.follow()
             for work in works:
-                _start(work, slots, pool)
-            while more and (not works or (overlap and pool.room(slots.limit) > 0)):
+                _start(work, works, slots, pool)
+            while more and (not works or (overlap and _Room(None, works, slots, pool).left > 0)):
                 opened = open_next()
                 more = opened is not None
                 if opened is None:
@@ -73,7 +81,7 @@ def run_rounds(
                     opened.finish()
                 else:
                     works.append(opened)
-                    _start(opened, slots, pool)
+                    _start(opened, works, slots, pool)
             if not works:
                 return
             pool.keeps = more or any(work.controller.may_start_more for work in works)
@@ -90,19 +98,46 @@ def run_rounds(
                 return
 
 
-def _start(work: Work, slots: SharedSlots, pool: SlotPool) -> None:
-    """Let a study start trials in the slots that are free, at most as many as it may hold."""
-    controller = work.controller
+class _Room:
+    """The slots into which a study may start trials: free ones, and those that others hold and do not use.
 
-    def own() -> int:
-        return controller.slots_held + controller.slots_awaited
+    Args:
+        work: the study; None: one that is not open yet.
+        works: all that run, the first to have begun first.
+        slots: of the run.
+        pool: of its processes.
+    """
 
-    def room() -> int:
-        return min(pool.room(slots.limit), work.most_slots - own())
+    def __init__(self, work: Work | None, works: list[Work], slots: SharedSlots, pool: SlotPool) -> None:
+        self._work, self._slots, self._pool = work, slots, pool
+        self._others = [other for other in works if other is not work]
 
-    controller.begin_step()
-    work.limit(max(own() + max(0, room()), 1))
-    controller.start_trials(room)
+    @property
+    def own(self) -> int:
+        """The number of slots that the study has, or waits for."""
+        return 0 if self._work is None else self._work.controller.slots_held + self._work.controller.slots_awaited
+
+    @property
+    def left(self) -> int:
+        """See `tuning.tune_compat.controller.Room`."""
+        left = self._pool.room(self._slots.limit) + sum(other.spare_slots for other in self._others)
+        return left if self._work is None else min(left, self._work.most_slots - self.own)
+
+    def take(self) -> bool:
+        """See `tuning.tune_compat.controller.Room`. Without a free slot the last to have begun gives one."""
+        while self.left > 0:
+            if self._pool.room(self._slots.limit) > 0:
+                return True
+            next(other for other in reversed(self._others) if other.spare_slots > 0).give_slot()
+        return False
+
+
+def _start(work: Work, works: list[Work], slots: SharedSlots, pool: SlotPool) -> None:
+    """Let a study start trials, at most as many as it may hold."""
+    room = _Room(work, works, slots, pool)
+    work.controller.begin_step()
+    work.limit(max(room.own + max(0, room.left), 1))
+    work.controller.start_trials(room)
 
 
 def _charge(works: list[Work], slots: SharedSlots) -> None:

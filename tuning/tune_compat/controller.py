@@ -71,6 +71,17 @@ class Supervisor(Protocol):
         """Called when the study has ended, or the driver does."""
 
 
+class Room(Protocol):
+    """The slots into which a study may start trials now."""
+
+    @property
+    def left(self) -> int:
+        """The number of processes that the study may ask for; more if one of its own trials is paused meanwhile."""
+
+    def take(self) -> bool:
+        """Called before a process is asked for; False if there is no slot for it after all."""
+
+
 class Controller(TuneController):  # type: ignore[misc]
     """The controller of one study; `tuning.tune_compat.tune_run` makes it.
 
@@ -99,7 +110,7 @@ class Controller(TuneController):  # type: ignore[misc]
         self._supervisor, self._snapshots, self._name_trial = supervisor, snapshots, name_trial
         self._fixed_members = fixed_members
         self._resume_error: Exception | None = None
-        self._room: Callable[[], int] = int  # gives the number of processes that it may ask for now
+        self._room: Room | None = None
         self._asked = 0  # processes that it has asked for
         self._held_back: list[Trial] = []  # for which there was no room
         self._unfit: set[Any] = set()  # processes that failed, or are stopped in the middle of a call
@@ -201,17 +212,13 @@ class Controller(TuneController):  # type: ignore[misc]
         self.on_step_begin()
         self._callbacks.on_step_begin(iteration=self._iteration, trials=self._trials)
 
-    def start_trials(self, room: Callable[[], int]) -> None:
-        """Propose trials and ask for their processes.
-
-        Args:
-            room: gives the number of processes that it may ask for now; more if a trial is paused meanwhile.
-        """
+    def start_trials(self, room: Room) -> None:
+        """Propose trials and ask for their processes."""
         self._room = room
         before = None
-        while before != (before := (self._asked, room())):  # a population pauses one member, then starts another
+        while before != (before := (self._asked, room.left)):  # a population pauses one member, then starts another
             waiting = sum(trial in self._trial_to_actor for trial in self._pending_trials)
-            self._max_pending_trials = waiting + max(0, room())  # trials that have no process yet go before new ones
+            self._max_pending_trials = waiting + max(0, room.left)  # trials that have no process yet go before new ones
             self._maybe_update_trial_queue()
             self._maybe_add_actors()
 
@@ -333,7 +340,7 @@ class Controller(TuneController):  # type: ignore[misc]
 
     def _schedule_trial_actor(self, trial: Trial) -> None:
         """Ask for a process for a trial, if there is room for one."""
-        if self._room() > 0:
+        if self._room is not None and self._room.take():
             self._asked += 1
             super()._schedule_trial_actor(trial)
         else:

@@ -17,6 +17,7 @@ Whatever of this is missing in another release makes `mock.patch` raise when the
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,6 +169,7 @@ def _private_names(stand_in: RayStandIn, session: Path) -> dict[str, Any]:
         "ray.experimental.internal_kv._internal_kv_del": stand_in.table.delete,
         "ray.tune.execution.tune_controller.PlacementGroupResourceManager": lambda: _resource_manager(stand_in),
         "ray.tune.execution.tune_controller.time": stand_in,  # how long it waits for processes to end
+        "ray.tune.trainable.trainable.time": SimpleNamespace(time=stand_in.time, mktime=time.mktime),  # of a report
         # What Ray would be asked for over the network.
         "tuning.tune_compat.processes._reported_dead": reported_dead,
         "tuning.tune_compat.processes._answers": stand_in.answers,

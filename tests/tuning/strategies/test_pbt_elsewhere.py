@@ -25,6 +25,7 @@ MOVED = {
     "tuning.strategies.pbt": f"{PACKAGE}.recipe",
     "tuning.strategies.schedulers.population": f"{PACKAGE}.scheduler",
     "tuning.strategies.schedulers.evolution": f"{PACKAGE}.evolution",
+    "tuning.strategies.schedulers.held": f"{PACKAGE}.held",
     "tuning.strategies.searchers.population_searcher": f"{PACKAGE}.searcher",
 }
 # What a package of strategies may build on.

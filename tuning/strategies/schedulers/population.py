@@ -3,7 +3,8 @@
 A member that reports at the end of a generation is held: it keeps its process and does nothing. Once every living
 member is there and its checkpoint is on storage, the generation is settled: survivors train on in their processes as
 if nothing had happened, the worst are restarted from a donor. A held member gives its slot up only to a member that
-has none and is still behind, so with M members and S slots a generation costs M - S swaps, and none with M <= S.
+has none and is still behind, so with M members and S slots a generation costs M - S swaps, and none with M <= S; and,
+once it has waited for a while, to another study that would use it.
 
 Where each member stands is read off its trial (the epoch of its newest checkpoint), never stored twice. What must
 survive a crash is small: `state()`. Tune's snapshots carry it through
@@ -23,7 +24,8 @@ from trainables.machine import clock
 from trainables.spec import Objective
 from tuning.outcome import Exploit
 from tuning.strategies.schedulers.evolution import Evolution, Member, Takeover
-from tuning.tune_compat.population import continue_from, has_process, keep_paused, process_alive, train_on
+from tuning.strategies.schedulers.held import HeldMembers
+from tuning.tune_compat.population import continue_from, has_process, keep_paused, train_on
 
 
 class Lineage(NamedTuple):
@@ -78,12 +80,13 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
     def _clear_runtime(self) -> None:
         self.on_exploit: Callable[[str, Exploit], None] | None = None
         self._trials: dict[str, Trial] = {}
-        self._held: set[str] = set()  # in a process, at the boundary, with nothing to do
+        self._held = HeldMembers()
+        self._runner: Any = None
         self._restarts: list[Trial] = []  # still in their process with the old values: to be restarted with the new
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out trials and the listener, which belong to the process: Tune pickles the scheduler at the start."""
-        runtime = {"on_exploit", "_trials", "_held", "_restarts"}
+        runtime = {"on_exploit", "_trials", "_held", "_runner", "_restarts"}
         return {name: value for name, value in vars(self).items() if name not in runtime}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -126,6 +129,14 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         busy = sum(trial.status in (Trial.PENDING, Trial.RUNNING) for trial in self._living())
         return self.max_concurrent is not None and busy >= self.max_concurrent
 
+    def spare_slots(self) -> int:
+        """The number of slots that members hold who wait for others, and are worth to be paused for another study."""
+        return len(self._spare())
+
+    def give_slot(self) -> bool:
+        """Pause one of these members; False if its process has died, and Tune is to hear of that first."""
+        return self._held.pause(self._runner, self._spare()[0])
+
     def pinned(self) -> set[str]:
         """Paths of the checkpoints that a member would be started from now.
 
@@ -148,17 +159,17 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         """Called when a member is proposed, restored with the experiment, or queued again after a failure."""
         if trial.trial_id not in self._order:
             self._order.append(trial.trial_id)
-        self._trials[trial.trial_id] = trial
+        self._trials[trial.trial_id], self._runner = trial, tune_controller
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Called when a member's process is gone; its status shows if Tune queues it again or leaves it failed."""
-        self._held.discard(trial.trial_id)
+        self._held.discard(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Lets the member train on, or holds it at the end of the generation; its checkpoint is still to come."""
         if result["epoch"] < self._boundary:
             return str(TrialScheduler.CONTINUE)
-        self._held.add(trial.trial_id)
+        self._held.add(trial, result)
         return str(TrialScheduler.NOOP)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
@@ -171,14 +182,9 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
             RuntimeError: a member came to a boundary without a checkpoint.
         """
         self._park(tune_controller)
-        living = self._living()
-        if living and self.proposed == self._size and all(self._arrived(trial) for trial in living):
-            self._settle(tune_controller, living)
+        if self._generation_ended:
+            self._settle(tune_controller, self._living())
         return self._restart(tune_controller) or self._next_for_a_slot(tune_controller)
-
-    def debug_string(self) -> str:
-        """One line for Tune's own reporter."""
-        return f"Population: generation {self._generation}, {len(self.lineage)} exploits"
 
     # How it moves.
 
@@ -190,9 +196,20 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         trials = (self._trials[trial_id] for trial_id in self._order if trial_id in self._trials)
         return [trial for trial in trials if not trial.is_finished()]
 
+    @property
+    def _generation_ended(self) -> bool:
+        living = self._living()
+        return bool(living) and self.proposed == self._size and all(self._arrived(trial) for trial in living)
+
+    def _spare(self) -> list[Trial]:
+        waiting = self._held.waiting()
+        if not waiting or self._generation_ended:
+            return []
+        return [trial for trial in self._living() if trial.trial_id in waiting and self._arrived(trial)]
+
     def _arrived(self, trial: Trial) -> bool:
         arrived = _epoch(trial) >= self._boundary
-        if not arrived and trial.trial_id in self._held and not trial.is_saving:
+        if not arrived and trial in self._held and not trial.is_saving:
             raise RuntimeError(
                 f"trial {trial.trial_id} reported epoch {trial.last_result['epoch']:g}, the end of a PBT generation, "
                 "without a checkpoint: a donor has nothing to give. A custom function must pass one with every report: "
@@ -219,7 +236,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         latest = max(_epoch(trial) for trial in living)
         self._generation = int((latest + ROUNDING) / self._every) + 1
         replaced = {takeover.member.trial_id for takeover in takeovers}
-        for trial in (t for t in living if t.trial_id in self._held):
+        for trial in (t for t in living if t in self._held):
             if trial.trial_id in replaced:
                 self._restarts.append(trial)
             else:
@@ -267,20 +284,11 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
             and _epoch(trial) < self._boundary
             and not has_process(runner, trial)
         ]
-        if waiting or self.proposed < self._size:
-            self._release_one(runner)
+        held = next((t for t in self._living() if t in self._held and self._arrived(t)), None)
+        if held is not None and (waiting or self.proposed < self._size):
+            self._held.pause(runner, held)
         first = min(waiting, key=_epoch, default=None)  # the first proposed among equals
         return None if first is None or (first.status == Trial.PAUSED and self.full) else first
-
-    def _release_one(self, runner: Any) -> None:
-        trial = next((t for t in self._living() if t.trial_id in self._held and self._arrived(t)), None)
-        if trial is None:
-            return
-        self._held.remove(trial.trial_id)
-        if process_alive(trial):
-            runner.pause_trial(trial, should_checkpoint=False)
-        else:
-            train_on(runner, trial)  # fails at once; Tune then queues the member again, and it is parked
 
 
 def _epoch(trial: Trial) -> float:
