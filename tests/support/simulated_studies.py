@@ -40,7 +40,7 @@ def run_study(
 
 
 def run_until_killed(
-    spec: ExperimentSpec, method: str, times: int, *, resume: bool = False, **simulated: Any
+    spec: ExperimentSpec, method: str, times: int, *nodes: SimulatedNode, resume: bool = False, **simulated: Any
 ) -> SimulatedRay:
     """Runs an experiment until `method` has been called so often; its driver is killed before it hears of the last."""
     left = times
@@ -51,7 +51,7 @@ def run_until_killed(
         if not left:
             ray.end_driver(keeping=spec.run_folder)
 
-    with simulated_ray(**{"tick": TICK, **simulated}) as ray:
+    with simulated_ray(*nodes, **{"tick": TICK, **simulated}) as ray:
         ray.after(count)
         with pytest.raises(PowerCut):
             run_experiment(spec, progress=False, resume=resume)

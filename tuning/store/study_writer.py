@@ -203,9 +203,12 @@ class StudyWriter(StudyRecord):
         if self._record_of(trial_id).state is TrialState.FAILED:
             self._writable(trial_id)
 
-    def positions(self) -> dict[str, int]:
-        """Returns the number of valid events by trial id, for `rewind` after a restart from a snapshot of now."""
-        return {trial: record.position for trial, record in self._records.items()}
+    def position(self, trial_id: str) -> int:
+        """Returns the number of valid events of a trial, for `rewind` after a restart from a snapshot of now.
+
+        0 of one that is not recorded.
+        """
+        return self._records[trial_id].position if trial_id in self._records else 0
 
     def rewind(self, trial_id: str, position: int) -> None:
         """Makes the next event of a trial replace all from `position` on, since it continues from an older state."""

@@ -96,9 +96,9 @@ class Recorder(Callback):  # type: ignore[misc]
         self._budget.advance()
         return self._budget.all_spent
 
-    def positions(self) -> dict[str, int]:
-        """The number of recorded events by trial id, for the snapshot that Tune takes now."""
-        return self._attached().positions()
+    def position(self, trial: str) -> int:
+        """The number of recorded events of the trial with that id, for the snapshot that Tune takes now."""
+        return self._attached().position(trial)
 
     @property
     def stopping(self) -> bool:
@@ -238,7 +238,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def get_state(self) -> None:
         """Write down which checkpoints there are: Tune takes a snapshot now.
 
-        Those of later reports come again after a resume. The sealed snapshot holds how far each trial is (`positions`).
+        Those of later reports come again after a resume. The sealed snapshot holds how far each trial is (`position`).
         """
         self._write_exploits()
         with self._writing() as writer:

@@ -28,7 +28,6 @@ from tuning.study.run_context import RunContext
 from tuning.study.study import Study
 from tuning.supervision.supervisor import StudySupervisor
 from tuning.supervision.watchdog import heartbeat_of
-from tuning.tune_compat.settings import snapshot_seconds
 from tuning.tune_compat.slot_pool import Crew, SlotPool
 from tuning.tune_compat.snapshots import DamagedSnapshot, Snapshots
 from tuning.tune_compat.study_actors import StudyActors
@@ -273,7 +272,7 @@ class StudyRun:
             stop=None if self._by_class else {"finished": True},
             max_failures=study.spec.max_failures,
             resume=self._resume_config(),
-            snapshot_seconds=snapshot_seconds(plan.trials, self._context.storage.snapshot_seconds),
+            snapshot_seconds=self._context.storage.snapshot_seconds,
         )
 
         def join(actor: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -60,9 +60,9 @@ class JobEnds(Callback):  # type: ignore[misc]
 
     budget_spent = stopping = False
 
-    def positions(self) -> Mapping[str, int]:
-        """Returns nothing: no event of a job is recorded but its end."""
-        return {}
+    def position(self, trial: str) -> int:
+        """Returns 0: no event of a job is recorded but its end."""
+        return 0
 
     def reach_limit(self) -> None:
         """Do nothing: jobs have no budget, so nobody calls it."""

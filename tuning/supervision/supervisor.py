@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ray.exceptions import RayActorError
@@ -59,8 +59,8 @@ class Record(Protocol):
     def budget_spent(self) -> bool:
         """True if nothing is left of the budget at this moment."""
 
-    def positions(self) -> Mapping[str, int]:
-        """Returns the number of recorded events of each trial."""
+    def position(self, trial: str) -> int:
+        """Returns the number of recorded events of the trial with that id; 0 without any."""
 
     def reach_limit(self) -> None:
         """Called before the trials are ended for the budget, and again at each step until all have ended."""
@@ -142,9 +142,9 @@ class StudySupervisor:
         """Counts the driver's time that a snapshot took."""
         self._snapshot_time.spend(seconds)
 
-    def positions(self) -> Mapping[str, int]:
-        """Returns the number of recorded events of each trial."""
-        return self._record.positions()
+    def position(self, trial: str) -> int:
+        """Returns the number of recorded events of the trial with that id; 0 without any."""
+        return self._record.position(trial)
 
     def close(self) -> None:
         """Removes what the watchdog has left on the cluster."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +33,8 @@ from tuning.errors import RunFolderError
 from tuning.tune_compat import internals
 from tuning.tune_compat.snapshots import Snapshots, forget_restored
 from tuning.tune_compat.study_actors import StudyActors
+
+TOGETHER = 64  # ended trials that are saved in one file
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +66,8 @@ class Supervisor(Protocol):
     def record_snapshot(self, seconds: float) -> None:
         """Called when a snapshot has been taken, with the driver's time that it took."""
 
-    def positions(self) -> Mapping[str, int]:
-        """Returns the number of recorded events of each trial; stored with each snapshot."""
+    def position(self, trial: str) -> int:
+        """Returns the number of recorded events of the trial with that id, 0 without any; stored with each snapshot."""
 
     def close(self) -> None:
         """Called when the study has ended, or the driver does."""
@@ -257,6 +259,9 @@ class Controller(TuneController):  # type: ignore[misc]
             self._resume_error = error
             raise
         forget_restored(self._staged)
+        if self._snapshots is not None:  # those that have been set apart, and have not begun again, are saved
+            apart = self._snapshots.apart
+            self._trials_to_cache -= {one for one in self._trials if one.is_finished() and one.trial_id in apart}
 
     def save_to_dir(self) -> None:
         """Called by Tune for each snapshot.
@@ -268,12 +273,22 @@ class Controller(TuneController):  # type: ignore[misc]
             super().save_to_dir()
             return
         self._snapshots.settle()
+        self._set_ended_apart(self._snapshots)
         super().save_to_dir()
         # Only trials in this snapshot: later ones are proposed again on a resume, maybe with other values, so their
         # records start at 0.
-        recorded = self._supervisor.positions()
-        positions = {trial.trial_id: recorded.get(trial.trial_id, 0) for trial in self._trials}
-        self._snapshots.seal(self._staged, self._session_str, positions)
+        self._snapshots.seal(self._staged, self._session_str, self._positions(self._trial_metadata))
+
+    def _set_ended_apart(self, snapshots: Snapshots) -> None:
+        """Take trials that have ended out of what Tune saves, as soon as there are many of them."""
+        living = {trial.trial_id for trial in self._live_trials if not trial.is_finished()}
+        saved = self._get_trial_checkpoints()
+        if len(ended := saved.keys() - living) >= TOGETHER:
+            apart = {trial: saved.pop(trial) for trial in list(saved) if trial in ended}
+            snapshots.set_apart(list(apart.values()), self._positions(apart))
+
+    def _positions(self, trials: Iterable[str]) -> dict[str, int]:
+        return {trial: self._supervisor.position(trial) for trial in trials}
 
     @property
     def _staged(self) -> Path:
@@ -287,8 +302,8 @@ class Controller(TuneController):  # type: ignore[misc]
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Take a snapshot if a trial has changed, at once, and so compute little again if the driver is killed.
 
-        A report without its checkpoint cannot be continued from, so it needs no snapshot. Each snapshot holds every
-        trial, so the supervisor may put off those of a large study.
+        A report without its checkpoint cannot be continued from, so it needs no snapshot. The supervisor may put off
+        snapshots where there are many of them.
         """
         unchanged = all(trial.is_saving for trial in self._trials_to_cache)
         if not force and (unchanged or self._snapshots is None or not self._supervisor.may_snapshot):

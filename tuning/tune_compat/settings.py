@@ -11,8 +11,6 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a failed trial is one line; the traceback is in its folder
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec stay what they are
 }
-SNAPSHOT_SECONDS_PER_TRIAL = 0.004  # of a period; saving one trial takes about 0.15 ms of the driver: some 4 % of it
-UNKNOWN_TRIALS = 1000  # assumed where the number of trials is not known
 # By logger, how the messages begin that mislead here, the tracebacks on a full disk: of Tune's own copy of its state (a
 # resume goes on from ours, and `snapshots` reports it), and of a trial's end that cannot be recorded (the run ends with
 # that very error; of others the trial's error has the traceback).
@@ -45,19 +43,6 @@ def tune_settings() -> Iterator[None]:
     finally:
         for logger, unwanted in filters:
             logger.removeFilter(unwanted)
-
-
-def snapshot_seconds(trials: int | None, least: float) -> float:
-    """Returns the seconds between two snapshots of a study that no event causes, which fit its size.
-
-    What has happened since the last snapshot is computed again when the driver dies. A snapshot holds every trial, so
-    with many trials it is taken less often. Tune's own period is 10 s and more.
-
-    Args:
-        trials: of the study; None: as many as its budget allows.
-        least: seconds between two snapshots, at least.
-    """
-    return max(least, (UNKNOWN_TRIALS if trials is None else trials) * SNAPSHOT_SECONDS_PER_TRIAL)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,10 @@
 A resume goes on from the newest one that is whole.
 
     STUDY/snapshots/snapshot-000012
+    STUDY/snapshots/ended-000003
+
+Trials that have ended do not change any more. Many of them together are sealed in a file of their own, once, and
+later snapshots name it: so what a snapshot costs does not grow with the trials that a study has had.
 
 Tune writes a snapshot as several files, one after the other, and nothing shows whether they are of one moment, or as
 they were written: an interruption leaves a search one step ahead of its trials, and at a file that cannot be read Tune
@@ -16,18 +20,19 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cluster.storage import StorageError
 from trainables.checkpoints.storage import Storage
 from trainables.machine import clock
 from tuning.tune_compat.pickled_names import missing_names
 
-FOLDER, NAME = "snapshots", "snapshot-"
+FOLDER, NAME, ENDED = "snapshots", "snapshot-", "ended-"
+STATE, TRIALS = "experiment_state-{}.json", "trial_data"  # Tune's file of a snapshot that holds the trials, under a key
 KEPT = 2  # sealed snapshots that stay; what they name of checkpoints stays, too
 RESTORED = "restored"  # in the place of a session's time in the names of Tune's files: sorts after every time
 
@@ -37,16 +42,18 @@ class DamagedSnapshot(ValueError):
 
 
 class Snapshot(NamedTuple):
-    """The content of one sealed snapshot."""
+    """The content of one sealed file: a snapshot, or trials that have ended."""
 
     taken: float  # seconds since 1970
-    positions: Mapping[str, int]  # by trial: how many of its recorded events it knows
+    positions: Mapping[str, int]  # by trial, in Tune's order: how many of its recorded events it knows
     files: Mapping[str, bytes]  # of Tune's, by name; `{}` stands for the session
+    ended: tuple[str, ...] = ()  # names of the files with the study's other trials
 
     def seal(self) -> bytes:
         """The snapshot as bytes: a line with a checksum of the rest, a line of JSON, and the files."""
         sizes = {name: len(data) for name, data in self.files.items()}
-        header = json.dumps({"taken": self.taken, "positions": self.positions, "files": sizes}).encode()
+        plain = {"taken": self.taken, "positions": self.positions, "files": sizes, "ended": self.ended}
+        header = json.dumps(plain).encode()
         rest = b"".join([header, b"\n", *self.files.values()])
         return hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
 
@@ -65,7 +72,22 @@ class Snapshot(NamedTuple):
         for name, size in plain["files"].items():
             files[name] = data[begin : begin + size]
             begin += size
-        return cls(plain["taken"], plain["positions"], files)
+        return cls(plain["taken"], plain["positions"], files, tuple(plain.get("ended", ())))
+
+    def with_ended(self, others: Iterable[Snapshot]) -> Snapshot:
+        """The snapshot with the trials of other files, as Tune would have saved it.
+
+        Args:
+            others: those that it names, in their order. Of a trial that is in several of them the last one counts: it
+                has run again in between.
+        """
+        together = [*others, self]
+        trials: dict[str, Any] = {}
+        for one in together:
+            trials.update(zip(one.positions, json.loads(one.files[STATE])[TRIALS], strict=True))
+        state = json.dumps({**json.loads(self.files[STATE]), TRIALS: list(trials.values())}).encode()
+        positions = {trial: position for one in together for trial, position in one.positions.items()}
+        return self._replace(positions=positions, files={**self.files, STATE: state})
 
 
 @dataclass(frozen=True)
@@ -101,7 +123,7 @@ def find_snapshots(storage: Storage, study: str) -> FoundSnapshots:
     damaged: list[str] = []
     for path in reversed(storage.files(f"{study}/{FOLDER}", f"{NAME}*")):
         try:
-            found = Snapshot.parse(storage.read(path))
+            found = _whole(storage, posixpath.dirname(path), Snapshot.parse(storage.read(path)))
         except DamagedSnapshot as error:
             damaged.append(f"{storage.scheme}{path} is damaged ({error})")
             continue
@@ -109,6 +131,25 @@ def find_snapshots(storage: Storage, study: str) -> FoundSnapshots:
         missing = missing_names(found.files)
         return FoundSnapshots(shown, name, found.taken, found.positions, tuple(damaged), begun, missing)
     return FoundSnapshots(f"{storage.scheme}{study}", damaged=tuple(damaged), begun=begun)
+
+
+def _whole(storage: Storage, folder: str, snapshot: Snapshot) -> Snapshot:
+    """Returns a snapshot with all trials of its study.
+
+    Raises:
+        DamagedSnapshot: a file that it names is not what was written.
+        OSError: the storage cannot be read.
+    """
+    return snapshot.with_ended(_ended(storage, folder, name) for name in snapshot.ended) if snapshot.ended else snapshot
+
+
+def _ended(storage: Storage, folder: str, name: str) -> Snapshot:
+    if f"{folder}/{name}" not in storage.files(folder, name):
+        raise DamagedSnapshot(f"{name}, which it needs, is missing")
+    try:
+        return Snapshot.parse(storage.read(f"{folder}/{name}"))
+    except DamagedSnapshot as error:
+        raise DamagedSnapshot(f"of {name}, which it needs, the {error}") from error
 
 
 class Snapshots:
@@ -124,8 +165,16 @@ class Snapshots:
         self._folder = f"{study}/{FOLDER}"
         self._whole: list[str] = []  # paths of the whole ones that stay, the newest last
         self._number = 0  # of the newest, whole or not
+        self._ended: list[str] = []  # names of the files with trials that have ended
+        self._new: list[tuple[str, Snapshot]] = []  # those of them that are still to be written, with their paths
+        self._apart: set[str] = set()
         self._writer = ThreadPoolExecutor(1, "snapshots")
         self._writing: Future[None] | None = None
+
+    @property
+    def apart(self) -> Set[str]:
+        """The ids of the trials that `set_apart` has taken, in this run or before."""
+        return self._apart
 
     def restore(self, name: str) -> None:
         """Put the files of the snapshot `name`, and no others, where Tune looks for them.
@@ -136,14 +185,32 @@ class Snapshots:
         """
         paths = self._storage.files(self._folder, f"{NAME}*")
         chosen = f"{self._folder}/{name}"
-        snapshot = Snapshot.parse(self._storage.read(chosen))
+        own = Snapshot.parse(self._storage.read(chosen))
+        snapshot = _whole(self._storage, self._folder, own)
         self._number = max(int(path.rpartition("-")[2]) for path in paths)
         self._whole = [path for path in paths if path <= chosen][-KEPT:]
+        self._ended, self._apart = list(own.ended), set(snapshot.positions.keys() - own.positions.keys())
+        for path in self._storage.files(self._folder, f"{ENDED}*"):
+            if posixpath.basename(path) not in own.ended:  # of a later snapshot
+                self._storage.remove(path)
         for file in snapshot.files:
             for old in self._storage.files(self._study, file.format("*")):
                 self._storage.remove(old)
         for file, data in snapshot.files.items():
             self._storage.write(f"{self._study}/{file.format(RESTORED)}", data)
+
+    def set_apart(self, trials: Sequence[Any], positions: Mapping[str, int]) -> None:
+        """Seal trials that have ended, with the next snapshot; none of the later ones needs to hold them.
+
+        Args:
+            trials: as Tune saves them.
+            positions: by trial, in the same order: how many of its recorded events are in that.
+        """
+        number = int(self._ended[-1].removeprefix(ENDED)) + 1 if self._ended else 1
+        name, files = f"{ENDED}{number:06d}", {STATE: json.dumps({TRIALS: trials}).encode()}
+        self._new.append((f"{self._folder}/{name}", Snapshot(clock.time(), positions, files)))
+        self._ended.append(name)
+        self._apart |= positions.keys()
 
     def seal(self, staged: Path, session: str, positions: Mapping[str, int]) -> None:
         """Seal what Tune has just written. It is on the storage when `settle` returns.
@@ -151,7 +218,7 @@ class Snapshots:
         Args:
             staged: the folder that Tune writes to.
             session: in the names of its files.
-            positions: by trial, how many of its recorded events the snapshot knows.
+            positions: by trial, in Tune's order: how many of its recorded events the snapshot knows.
 
         Raises:
             StorageError: the first cannot be written. It is waited for: Tune may publish its files once there is one.
@@ -159,7 +226,9 @@ class Snapshots:
         files = {path.name.replace(session, "{}"): path.read_bytes() for path in sorted(staged.glob(f"*-{session}.*"))}
         self._number += 1
         path = f"{self._folder}/{NAME}{self._number:06d}"
-        self._writing = self._writer.submit(self._write, path, Snapshot(clock.time(), positions, files))
+        new, self._new = self._new, []
+        sealed = Snapshot(clock.time(), positions, files, tuple(self._ended))
+        self._writing = self._writer.submit(self._write, [*new, (path, sealed)])
         if not self._whole:
             self.settle()
 
@@ -187,8 +256,10 @@ class Snapshots:
         finally:
             self._writer.shutdown()
 
-    def _write(self, path: str, snapshot: Snapshot) -> None:
-        self._storage.write(path, snapshot.seal())
+    def _write(self, sealed: list[tuple[str, Snapshot]]) -> None:
+        """Write files with ended trials, and at last the snapshot that names them."""
+        for path, content in sealed:
+            self._storage.write(path, content.seal())
         self._whole = [*self._whole, path][-KEPT:]
         for old in self._storage.files(self._folder, f"{NAME}*"):
             if old not in self._whole:

@@ -72,5 +72,5 @@ def test_a_recorder_knows_how_far_each_trial_is_and_leaves_nothing_in_tunes_own_
     recorder = Recorder(open_study(store), SPACE)
     recorder.on_trial_start(0, [], FakeTrial("a"))
     tell(recorder, FakeTrial("a"), 1)
-    assert recorder.positions() == {"a": 1}
+    assert (recorder.position("a"), recorder.position("b")) == (1, 0)
     assert CallbackList([recorder]).get_state() is None
