@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt
 
 from trainables.spec import DataSpec, Epochs, FineTuneSpec, Frozen, Objective, Subset
 
+Precision = Literal["fp32", "bf16"]
 LEARNING_RATES = (1e-5, 2e-4)  # both ends are in the list, evenly spaced on a log scale
 
 
@@ -26,7 +27,8 @@ class Workload(Frozen):
     eval_batch_size: PositiveInt = 16
     max_length: PositiveInt = Field(128, description="tokens")
     seed: int = 0
-    device: str = Field("cpu", description="cpu (fp32, one core per trial) or cuda (bf16, one GPU shared by all slots)")
+    device: str = Field("cpu", description="cpu (one core per trial) or cuda (one GPU shared by all slots)")
+    precision: Precision = Field(default_factory=lambda known: "fp32" if known["device"] == "cpu" else "bf16")
     task: str = "rte"
     model: str = "minilm"
     data: str | None = Field(None, description="the task's local files")
@@ -63,7 +65,7 @@ class Workload(Frozen):
             data=DataSpec(path=self.data, text=self.text, label=self.label, max_length=self.max_length, subset=subset),
             epochs=self.epochs,
             eval_batch_size=self.eval_batch_size,
-            precision="fp32" if self.device == "cpu" else "bf16",
+            precision=self.precision,
             fixed={"per_device_train_batch_size": self.batch_size},
             objective=Objective(metric="accuracy", mode="max"),
             seed=self.seed,

@@ -1,6 +1,7 @@
 """Runs the arms in turn, several times, and writes the result: `python -m benchmarks.throughput`.
 
-The order of the arms rotates from repeat to repeat. After every run everything so far is in the JSON file.
+The order of the arms rotates from repeat to repeat, and each arm runs in one precision after the other. After every run
+everything so far is in the JSON file.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
@@ -23,7 +24,7 @@ from benchmarks.throughput.arms import gate as gate_arm
 from benchmarks.throughput.breakdown import breakdown, read_stamps
 from benchmarks.throughput.drawing import plot_session, print_session
 from benchmarks.throughput.session import ARMS, BREAKDOWN, GATE, Arm, run_arm
-from benchmarks.workload import Workload, default_data
+from benchmarks.workload import Precision, Workload, default_data
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,17 +33,20 @@ def main(argv: list[str] | None = None) -> int:
     result: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "benchmarks.throughput", *(argv or sys.argv[1:])]),
         "machine": machine(),
-        "workload": options.workload.model_dump(exclude={"data"}),
+        "workload": options.workload.model_dump(exclude={"data", "precision"}),
         "learning_rates": options.workload.learning_rates,
         "runs": [],
+        "precisions": {precision: {} for precision in options.precision},
     }
     session = Session(options, result)
     try:
         for repeat in range(options.repeats):
             shift = repeat % len(options.arms)
             for name in options.arms[shift:] + options.arms[:shift]:
-                session.measure(name, ARMS[name], repeat)
-        session.explain()
+                for precision in options.precision:
+                    session.measure(name, ARMS[name], repeat, precision)
+        for precision in options.precision:
+            session.explain(precision)
     finally:
         session.close()
     if options.out.suffix == ".json" and not options.no_plot:
@@ -59,11 +63,12 @@ class Session:
         self.folder = Path(tempfile.mkdtemp(prefix="tfb-", dir=options.folder))
         self._count = 0
 
-    def measure(self, name: str, arm: Arm, repeat: int) -> tuple[dict[str, Any], Path]:
-        """Runs one arm once and adds it to the result; its folder is kept until the next run."""
+    def measure(self, name: str, arm: Arm, repeat: int, precision: Precision) -> tuple[dict[str, Any], Path]:
+        """Runs one arm once and adds it to the result; its folder is kept until the session ends."""
         folder = self.folder / str(self._count)
         self._count += 1
-        run = {"arm": name, "repeat": repeat, **run_arm(arm, self.options.workload, folder, self.options.timeout)}
+        measured = run_arm(arm, self._workload(precision), folder, self.options.timeout)
+        run = {"arm": name, "precision": precision, "repeat": repeat, **measured}
         if run["error"]:
             self.console.print((folder / "log.txt").read_text(errors="replace")[-3000:], markup=False, highlight=False)
             run["error"] = run["error"].replace(str(folder), "FOLDER")
@@ -71,35 +76,42 @@ class Session:
             self.result["runs"].append(run)
         usage = run["usage"] or {"wall_seconds": 0, "cpu_seconds": 0}
         told = run["error"] or f"{usage['wall_seconds']:.1f} s, {usage['cpu_seconds']:.1f} CPU-s"
-        self.console.print(f"{arm.summary} (repeat {repeat}): {told}", highlight=False)
+        self.console.print(f"{arm.summary} ({precision}, repeat {repeat}): {told}", highlight=False)
         self._write()
         return run, folder
 
-    def explain(self) -> None:
-        """Runs the breakdown of a tunefleet run and the correctness gate, once."""
+    def _workload(self, precision: Precision) -> Workload:
+        workload: Workload = self.options.workload
+        return workload.model_copy(update={"precision": precision})
+
+    def explain(self, precision: Precision) -> None:
+        """Runs the breakdown of a tunefleet run and the correctness gate, once in that precision."""
         if "tunefleet" not in self.options.arms:
             return
-        run, folder = self.measure("breakdown", BREAKDOWN, 0)
+        found = self.result["precisions"][precision]
+        run, folder = self.measure("breakdown", BREAKDOWN, 0, precision)
         if run["error"] is None:
-            self.result["breakdown"] = parts = breakdown(read_stamps(folder), run["usage"])
-            between = parts["cpu_between_reports"]
-            self.result["steady_state"] = summary.steady_state(self.result["runs"], between)
+            found["breakdown"] = parts = breakdown(read_stamps(folder), run["usage"])
+            runs = [run for run in self.result["runs"] if run["precision"] == precision]
+            found["steady_state"] = summary.steady_state(runs, parts["cpu_between_reports"])
         if not self.options.no_gate:
-            run, folder = self.measure("gate", GATE, 0)
+            run, folder = self.measure("gate", GATE, 0, precision)
             if run["error"] is None:
-                self._gate(run["trials"], json.loads((folder / gate_arm.SPREAD).read_text()))
+                spread = json.loads((folder / gate_arm.SPREAD).read_text())
+                self._gate(precision, run["trials"], spread)
 
-    def _gate(self, plain: list[dict[str, Any]], spread: dict[str, Any]) -> None:
-        first = {run["arm"]: run["trials"] for run in reversed(self.result["runs"]) if run["error"] is None}
+    def _gate(self, precision: Precision, plain: list[dict[str, Any]], spread: dict[str, Any]) -> None:
+        good = [run for run in self.result["runs"] if run["precision"] == precision and run["error"] is None]
+        first = {run["arm"]: run["trials"] for run in reversed(good)}
         if "tunefleet" in first:
             peers = {arm: trials for arm, trials in first.items() if arm in summary.PEERS}
             found = summary.gate(first["tunefleet"], plain, first.get("limit", []), peers, spread["accuracies"])
-            self.result["gate"] = found | {"spread": spread}
+            self.result["precisions"][precision]["gate"] = found | {"spread": spread}
 
     def _write(self) -> None:
-        self.result["summary"] = summary.summarise(
-            self.result["runs"], self.options.workload, self.result.get("breakdown", {}).get("tokens")
-        )
+        for precision, found in self.result["precisions"].items():
+            tokens = found.get("breakdown", {}).get("tokens")
+            found["summary"] = summary.summarise(self.result["runs"], self._workload(precision), tokens)
         out = self.options.out
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = out.with_suffix(".part")
@@ -132,6 +144,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", default=default_data(), help="the task's local files (default: RTE, TUNEFLEET_DATA)")
     parser.add_argument("--text", nargs="+", help="text columns, where the task does not know them")
     parser.add_argument("--label", help="label column, where the task does not know it")
+    parser.add_argument("--precision", help="of all arms: fp32, bf16 or fp32,bf16 (default: fp32; on a GPU bf16)")
     parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--arms", default=",".join(ARMS), help="default: %(default)s")
     parser.add_argument("--timeout", type=float, default=3600, help="seconds for one run (default: %(default)s)")
@@ -144,12 +157,16 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     options.arms = options.arms.split(",")
     if unknown := [name for name in options.arms if name not in ARMS]:
         parser.error(f"--arms: {unknown[0]!r} is none of {', '.join(ARMS)}")
+    precisions = (options.precision or ("fp32" if options.device == "cpu" else "bf16")).split(",")
+    if unknown := [name for name in precisions if name not in get_args(Precision)]:
+        parser.error(f"--precision: {unknown[0]!r} is none of {', '.join(get_args(Precision))}")
     if options.repeats < 1:
         parser.error(f"--repeats: {options.repeats}: must be at least 1")
     if not options.no_plot and importlib.util.find_spec("matplotlib") is None:  # told before hours of measuring
         parser.error("the plot needs matplotlib: pip install 'tunefleet[benchmarks]', or add --no-plot")
     options.text = tuple(options.text) if options.text else None
-    options.workload = Workload(**{name: getattr(options, name) for name in fields if hasattr(options, name)})
+    sizes = {name: getattr(options, name) for name in fields if name != "precision" and hasattr(options, name)}
+    options.workload, options.precision = Workload(**sizes), list(dict.fromkeys(precisions))
     return options
 
 

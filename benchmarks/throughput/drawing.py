@@ -15,28 +15,36 @@ COLUMNS = ("arm", "wall s", "CPU-s", "limit/wall", "limit/CPU", "trials/device-h
 
 
 def print_session(result: Mapping[str, Any], console: Console) -> None:
-    """Prints everything that a session has measured so far."""
-    table = Table(*COLUMNS, caption="median \\[range]; start-up counted, except in the limit's own loop")
-    arms = result["summary"]["arms"]
+    """Prints everything that a session has measured so far, by precision."""
+    for precision, found in result["precisions"].items():
+        _print_precision(precision, found, console)
+    for run in result["runs"]:
+        if run["error"]:
+            console.print(f"[red]{run['arm']} in {run['precision']}, repeat {run['repeat']}: {run['error']}[/red]")
+
+
+def _print_precision(precision: str, found: Mapping[str, Any], console: Console) -> None:
+    table = Table(
+        *COLUMNS, title=precision, caption="median \\[range]; start-up counted, except in the limit's own loop"
+    )
+    arms = found["summary"]["arms"]
     for name, figures in arms.items():
         table.add_row(name, *_cells(figures))
         if "loop" in figures:
             loop = figures["loop"]
             table.add_row("  its loop", _range(loop["wall"]), _range(loop["cpu"]), "1.00", "1.00", "", "", "", "")
     console.print(table)
-    for peer, ratio in result["summary"]["ratios"].items():
-        if ratio["wall"]:
-            wall, cpu = (_range(ratio[kind], digits=2) for kind in ("wall", "cpu"))
-            console.print(f"{peer} takes {wall} x the wall time and {cpu} x the CPU time of tunefleet")
-    if result.get("breakdown"):
-        console.print(_breakdown(result["breakdown"]))
-    if result.get("steady_state") is not None:
-        console.print(f"steady state, limit / tunefleet in CPU per trial: {result['steady_state']:.3f}")
-    if result.get("gate"):
-        _print_gate(result["gate"], console)
-    for run in result["runs"]:
-        if run["error"]:
-            console.print(f"[red]{run['arm']}, repeat {run['repeat']}: {run['error']}[/red]")
+    for how, ratios in (("", "ratios"), (" by default", "default_ratios")):
+        for peer, ratio in found["summary"][ratios].items():
+            if ratio["wall"]:
+                wall, cpu = (_range(ratio[kind], digits=2) for kind in ("wall", "cpu"))
+                console.print(f"{peer}{how} takes {wall} x the wall time and {cpu} x the CPU time of tunefleet")
+    if found.get("breakdown"):
+        console.print(_breakdown(found["breakdown"]))
+    if found.get("steady_state") is not None:
+        console.print(f"steady state, limit / tunefleet in CPU per trial: {found['steady_state']:.3f}")
+    if found.get("gate"):
+        _print_gate(found["gate"], console)
 
 
 def _cells(figures: Mapping[str, Any]) -> list[str]:
@@ -90,17 +98,33 @@ def _print_gate(gate: Mapping[str, Any], console: Console) -> None:
 
 
 def plot_session(result: Mapping[str, Any], path: Path) -> None:
-    """Plots the efficiency by arm, in wall and CPU time, with ranges; needs matplotlib (`tunefleet[benchmarks]`)."""
+    """Plots the efficiency by arm, in wall and CPU time, with ranges, a panel per precision; needs matplotlib."""
     import matplotlib as mpl
 
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    arms = {
-        n: f["efficiency"] for n, f in result["summary"]["arms"].items() if f["efficiency"]["wall"] and n != "limit"
-    }
+    drawn = {precision: _efficiencies(found) for precision, found in result["precisions"].items()}
+    height = sum(0.6 * len(arms) + 1 for arms in drawn.values()) + 0.6
+    figure, panels = plt.subplots(len(drawn), figsize=(8, height), layout="constrained", sharex=True, squeeze=False)
+    for axes, (precision, arms) in zip(panels[:, 0], drawn.items(), strict=True):
+        _plot_precision(axes, precision, arms)
+    work, device = result["workload"], result["machine"]["device"] or result["machine"]["cpu"]
+    panels[-1, 0].set_xlabel("limit / arm (1: every second is training or evaluation)")
+    panels[-1, 0].legend()
+    figure.suptitle(f"{work['trials']} trials x {work['rows']} rows, {work['slots']} at a time; {device}", fontsize=10)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _efficiencies(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is drawn of one precision: by arm, the efficiency in wall and CPU time."""
+    arms = found["summary"]["arms"].items()
+    return {name: f["efficiency"] for name, f in arms if f["efficiency"]["wall"] and name != "limit"}
+
+
+def _plot_precision(axes: Any, precision: str, arms: Mapping[str, Any]) -> None:
     names = sorted(arms, key=lambda name: arms[name]["wall"]["median"])
-    figure, axes = plt.subplots(figsize=(8, 0.6 * len(names) + 1.6), layout="constrained")
     for offset, kind, label in ((-0.2, "wall", "wall time"), (0.2, "cpu", "CPU time")):
         spreads = [arms[name][kind] for name in names]
         middle = [spread["median"] for spread in spreads]
@@ -109,9 +133,4 @@ def plot_session(result: Mapping[str, Any], path: Path) -> None:
         axes.barh(places, middle, 0.38, xerr=errors, capsize=3, label=label)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(range(len(names)), names)
-    work, device = result["workload"], result["machine"]["device"] or result["machine"]["cpu"]
-    axes.set_xlabel("limit / arm (1: every second is training or evaluation)")
-    axes.set_title(f"{work['trials']} trials x {work['rows']} rows, {work['slots']} at a time; {device}", fontsize=10)
-    axes.legend()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    axes.set_title(precision, fontsize=10, loc="left")

@@ -10,9 +10,10 @@ from typing import Any
 from benchmarks.workload import Workload
 
 LIMIT, OURS = "limit", "tunefleet"
+DEFAULT = "fp32"  # the precision of a Trainer that is told none
 PEERS = ("ray", "ray_expert", "optuna", "ray_function", "drop_in", "drop_in_expert")
 
-Run = Mapping[str, Any]  # arm, repeat, and what `session.run_arm` returns
+Run = Mapping[str, Any]  # arm, precision, repeat, and what `session.run_arm` returns
 Spread = Mapping[str, float]  # median, low, high
 
 
@@ -22,23 +23,35 @@ def spread(values: Sequence[float]) -> dict[str, float] | None:
 
 
 def summarise(runs: Sequence[Run], workload: Workload, our_tokens: int | None) -> dict[str, Any]:
-    """Returns each arm's figures over the repeats; runs with an error do not count.
+    """Returns each arm's figures in the workload's precision over the repeats; runs with an error do not count.
 
     `our_tokens` come from the breakdown: `tunefleet run` itself counts none.
 
     `efficiency` divides the limit's loop (its start not counted) by the arm (start and end counted), both of one
-    repeat.
+    repeat. `ratios` compares the peers with tunefleet, `default_ratios` the peers as they are by default, where
+    tunefleet computes in another precision.
     """
-    good = {(run["arm"], run["repeat"]): run for run in runs if run["error"] is None}
-    names = dict.fromkeys(run["arm"] for run in runs)
+    good = _finished(runs, workload.precision)
+    names = dict.fromkeys(run["arm"] for run in runs if run["precision"] == workload.precision)
     repeats = sorted({repeat for _, repeat in good})
     arms = {name: _arm(name, good, repeats, workload) for name in names}
     if OURS in arms:
         arms[OURS]["tokens"] = our_tokens
+    by_default = {} if workload.precision == DEFAULT else _finished(runs, DEFAULT)
     return {
         "arms": arms,
-        "ratios": {name: _ratio(name, good, repeats) for name in PEERS if name in names and OURS in names},
+        "ratios": {name: _ratio(name, good, good, repeats) for name in PEERS if name in names and OURS in names},
+        "default_ratios": {
+            name: _ratio(name, by_default, good, repeats)
+            for name in PEERS
+            if OURS in names and any(arm == name for arm, _ in by_default)
+        },
     }
+
+
+def _finished(runs: Sequence[Run], precision: str) -> dict[tuple[str, int], Run]:
+    """Returns the runs in one precision that may be used, by arm and repeat."""
+    return {(run["arm"], run["repeat"]): run for run in runs if run["precision"] == precision and run["error"] is None}
 
 
 def _arm(name: str, good: Mapping[Any, Run], repeats: Sequence[int], workload: Workload) -> dict[str, Any]:
@@ -69,10 +82,13 @@ def _counts_tokens(run: Run) -> bool:
     return bool(run["trials"]) and all("tokens" in trial for trial in run["trials"])
 
 
-def _ratio(peer: str, good: Mapping[Any, Run], repeats: Sequence[int]) -> dict[str, Any]:
+def _ratio(
+    peer: str, theirs: Mapping[Any, Run], ours: Mapping[Any, Run], repeats: Sequence[int]
+) -> dict[str, dict[str, float] | None]:
     """Returns how many times the cost of tunefleet the peer has, repeat by repeat."""
-    pairs = [(good[peer, r]["usage"], good[OURS, r]["usage"]) for r in repeats if {(peer, r), (OURS, r)} <= good.keys()]
-    return {kind: spread([theirs[key] / ours[key] for theirs, ours in pairs]) for kind, key in _SECONDS}
+    both = [repeat for repeat in repeats if (peer, repeat) in theirs and (OURS, repeat) in ours]
+    pairs = [(theirs[peer, repeat]["usage"], ours[OURS, repeat]["usage"]) for repeat in both]
+    return {kind: spread([peers[key] / own[key] for peers, own in pairs]) for kind, key in _SECONDS}
 
 
 _SECONDS = (("wall", "wall_seconds"), ("cpu", "cpu_seconds"))

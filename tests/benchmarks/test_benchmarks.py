@@ -105,19 +105,23 @@ def test_what_a_forgotten_grandchild_writes_is_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_trial_comes_to_what_a_plain_trainer_and_the_plain_loop_come_to_bit_for_bit(
-    tiny: Workload, one_thread: None
+    tiny: Workload, precision: str, one_thread: None
 ) -> None:
     from benchmarks.throughput.arms.gate import plain_trial
     from benchmarks.throughput.arms.limit import Loop
     from trainables.finetune.finetune import FineTuning
 
-    loop = Loop(tiny)
+    workload = tiny.model_copy(update={"precision": precision})
+    loop = Loop(workload)
     loop.warm_up()
-    for rate in tiny.learning_rates:
-        spec = tiny.trial
-        metrics = FineTuning({**spec.fixed, "learning_rate": rate}, spec).advance(1).metrics
-        plain, limit = plain_trial(tiny, rate, tiny.seed, True), loop.run(rate)
+    for rate in workload.learning_rates:
+        spec = workload.trial
+        training = FineTuning({**spec.fixed, "learning_rate": rate}, spec)
+        metrics = training.advance(1).metrics
+        assert training.provenance["precision"] == precision
+        plain, limit = plain_trial(workload, rate, workload.seed, True), loop.run(rate)
         assert plain.steps == limit.steps == 3
         assert (plain.accuracy, plain.loss) == (metrics["accuracy"], metrics["loss"])
         assert (limit.accuracy, limit.loss) == (metrics["accuracy"], metrics["loss"])
@@ -136,8 +140,8 @@ def usage(wall: float, cpu: float) -> dict[str, Any]:
 
 
 def run_of(arm: str, repeat: int, wall: float, cpu: float, **more: Any) -> dict[str, Any]:
-    run = {"arm": arm, "repeat": repeat, "usage": usage(wall, cpu), "trials": [], "bytes_left": 0, "error": None}
-    return run | more
+    run = {"arm": arm, "precision": "fp32", "repeat": repeat, "usage": usage(wall, cpu)}
+    return run | {"trials": [], "bytes_left": 0, "error": None} | more
 
 
 @pytest.mark.unit
@@ -154,6 +158,45 @@ def test_efficiency_is_the_limits_loop_by_the_arm_of_the_same_repeat_and_failure
         "cpu": {"median": 2.5, "low": 2.5, "high": 2.5},
     }
     assert found["arms"]["ray"]["runs"] == 1
+    assert found["default_ratios"] == {}
+
+
+@pytest.mark.unit
+def test_figures_are_of_one_precision_and_peers_by_default_are_compared_with_it_too(tiny: Workload) -> None:
+    runs = [run_of("limit", 0, 30, 40, loop={"wall_seconds": 10.0, "cpu_seconds": 18.0})]
+    runs += [run_of("tunefleet", 0, 20, 36), run_of("ray", 0, 50, 90), run_of("ray_expert", 0, 40, 80)]
+    loop = {"wall_seconds": 4.0, "cpu_seconds": 7.0}
+    runs += [run_of("limit", 0, 20, 25, loop=loop, precision="bf16")]
+    runs += [run_of("tunefleet", 0, 10, 20, precision="bf16"), run_of("ray", 0, 30, 50, precision="bf16")]
+    found = summary.summarise(runs, tiny.model_copy(update={"precision": "bf16"}), our_tokens=5)
+    assert list(found["arms"]) == ["limit", "tunefleet", "ray"]
+    assert found["arms"]["tunefleet"]["wall_seconds"]["median"] == 10
+    assert found["arms"]["tunefleet"]["efficiency"]["cpu"]["median"] == 0.35
+    assert found["arms"]["limit"]["loop"]["wall"]["median"] == 4
+    assert {name: ratio["wall"]["median"] for name, ratio in found["ratios"].items()} == {"ray": 3}
+    by_default = {name: (r["wall"]["median"], r["cpu"]["median"]) for name, r in found["default_ratios"].items()}
+    assert by_default == {"ray": (5, 4.5), "ray_expert": (4, 4)}
+    assert summary.summarise(runs, tiny, our_tokens=5)["arms"]["tunefleet"]["wall_seconds"]["median"] == 20
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "fp32"), ("cuda", "bf16")])
+def test_the_precision_of_a_workload_is_the_devices_unless_stated(device: str, precision: str) -> None:
+    assert Workload(device=device).trial.precision == precision
+    assert Workload(device=device, precision="fp32").trial.precision == "fp32"
+
+
+@pytest.mark.unit
+def test_a_peer_computes_in_the_precision_of_the_workload_and_by_default_as_a_trainer_does(
+    tiny: Workload, tmp_path: Path
+) -> None:
+    from transformers import TrainingArguments
+
+    from benchmarks.throughput.arms.trainer import arguments
+
+    by_default = arguments(tiny, tmp_path, expert=False)
+    assert by_default.bf16 is TrainingArguments(output_dir=str(tmp_path), use_cpu=True).bf16 is False
+    assert arguments(tiny.model_copy(update={"precision": "bf16"}), tmp_path, expert=False).bf16 is True
 
 
 @pytest.mark.unit
@@ -229,6 +272,9 @@ def test_an_unknown_arm_is_refused_with_the_known_ones(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         throughput.main(["--arms", "limit,rey"])
     assert "'rey' is none of limit, ray" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        throughput.main(["--precision", "fp32,fp16"])
+    assert "--precision: 'fp16' is none of fp32, bf16" in capsys.readouterr().err
 
 
 @pytest.mark.unit
@@ -262,11 +308,17 @@ def test_a_session_compares_tunefleet_with_the_limit_and_passes_the_gate(tiny: W
     sizes = ("trials", "slots", "rows", "validation_rows", "max_length", "task", "model", "data", "label")
     words = [word for name in sizes for word in (f"--{name.replace('_', '-')}", str(getattr(tiny, name)))]
     words += ["--text", *(tiny.text or ()), "--arms", "limit,tunefleet", "--repeats", "1", "--no-plot"]
-    assert throughput.main([*words, "--out", str(out)]) == 0
+    assert throughput.main([*words, "--precision", "bf16,fp32", "--out", str(out)]) == 0
     result = json.loads(out.read_text())
-    assert result["gate"]["identical"] == result["gate"]["identical_limit"] == result["gate"]["trials"] == 2
-    tokens = {name: figures["tokens"] for name, figures in result["summary"]["arms"].items()}
-    assert tokens["limit"] == tokens["tunefleet"] > 0
-    assert result["steady_state"] > 0
-    assert set(result["summary"]["arms"]) <= set(ARMS)
+    assert list(result["precisions"]) == ["bf16", "fp32"]
+    for found in result["precisions"].values():
+        assert found["gate"]["identical"] == found["gate"]["identical_limit"] == found["gate"]["trials"] == 2
+        tokens = {name: figures["tokens"] for name, figures in found["summary"]["arms"].items()}
+        assert tokens["limit"] == tokens["tunefleet"] > 0
+        assert found["steady_state"] > 0
+        assert set(found["summary"]["arms"]) <= set(ARMS)
+    order = [(run["arm"], run["precision"]) for run in result["runs"]]
+    assert order == [(arm, precision) for arm in ("limit", "tunefleet") for precision in ("bf16", "fp32")]
+    losses = {run["precision"]: run["trials"][0]["loss"] for run in result["runs"] if run["arm"] == "tunefleet"}
+    assert losses["bf16"] != losses["fp32"]
     assert os.environ.get("HOME", "/nowhere") not in json.dumps(result["machine"])

@@ -52,14 +52,14 @@ def plain_trial(workload: Workload, rate: float, seed: int, same_order: bool) ->
         per_device_train_batch_size=workload.batch_size,
         per_device_eval_batch_size=workload.eval_batch_size,
         seed=seed,
-        bf16=workload.device == "cuda",
+        bf16=workload.precision == "bf16",
         use_cpu=workload.device == "cpu",
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
     )
     trainer = (_ordered(Trainer, orders) if same_order else Trainer)(
-        model=model, args=args, train_dataset=data.train, data_collator=collate
+        model=model, args=args, train_dataset=data.train, data_collator=collate, compute_loss_func=loss_in_fp32
     )
     trainer.train()
     output = trainer.predict(data.validation)
@@ -67,6 +67,13 @@ def plain_trial(workload: Workload, rate: float, seed: int, same_order: bool) ->
     loss = torch.nn.functional.cross_entropy(logits.double(), labels.long())
     accuracy = float((logits.argmax(-1) == labels).double().mean())
     return TrialRecord(learning_rate=rate, accuracy=accuracy, loss=float(loss), steps=trainer.state.global_step)
+
+
+def loss_in_fp32(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+    """Computes the mean cross entropy; a model that gets the labels would compute it in autocast, on logits in bf16."""
+    import torch
+
+    return torch.nn.functional.cross_entropy(outputs.logits.float(), labels)
 
 
 def _ordered(base: Any, orders: list[list[int]]) -> Any:

@@ -13,7 +13,6 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,8 @@ class Loop:
             self._step(batch, optimizer)
             if count == 1:
                 break
-        self._logits(next(self._validation()))
+        with self._precision():
+            self._logits(next(self._validation()))
 
     def run(self, rate: float) -> TrialRecord:
         """Runs one trial from the pretrained weights."""
@@ -129,7 +129,8 @@ class Loop:
 
         self.model.train()
         with self._precision():
-            loss = self.model(**batch).loss
+            logits = self.model(**{name: values for name, values in batch.items() if name != "labels"}).logits
+        loss: Any = torch.nn.functional.cross_entropy(logits.float(), batch["labels"])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         optimizer.step()
@@ -138,7 +139,8 @@ class Loop:
     def _evaluate(self) -> tuple[float, float]:
         import torch
 
-        scored = [(self._logits(batch), batch["labels"]) for batch in self._validation()]
+        with self._precision():  # around all batches: weights are rounded once
+            scored = [(self._logits(batch), batch["labels"]) for batch in self._validation()]
         logits, labels = (torch.cat(parts).cpu() for parts in zip(*scored, strict=True))
         logits = logits.float()
         loss = torch.nn.functional.cross_entropy(logits.double(), labels)
@@ -148,13 +150,13 @@ class Loop:
         import torch
 
         self.model.eval()
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode():
             return self.model(**batch).logits
 
     def _precision(self) -> Any:
         import torch
 
-        return torch.autocast("cuda", torch.bfloat16) if self.workload.device == "cuda" else nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.workload.precision == "bf16")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def accuracy(prediction: Any) -> dict[str, float]:
 
 
 def arguments(workload: Workload, folder: Path, *, expert: bool, **own: Any) -> TrainingArguments:
-    """Returns the workload as TrainingArguments; everything else is transformers' default."""
+    """Returns the workload as TrainingArguments; everything else is transformers' default, as fp32 is."""
     choices: dict[str, Any] = {"save_strategy": "epoch"}
     if expert:
         choices = {"save_strategy": "no", "train_sampling_strategy": "group_by_length"}
@@ -73,7 +73,7 @@ def arguments(workload: Workload, folder: Path, *, expert: bool, **own: Any) -> 
         per_device_eval_batch_size=workload.eval_batch_size,
         eval_strategy="epoch",
         seed=workload.seed,
-        bf16=workload.device == "cuda",
+        bf16=workload.precision == "bf16",
         use_cpu=workload.device == "cpu",
         report_to="none",
         disable_tqdm=True,
