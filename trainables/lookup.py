@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from trainables.errors import nearest
 from trainables.machine.cores import take_cores
-from trainables.machine.device_memory import cap_device_memory
+from trainables.machine.device_memory import cap_device_memory, set_allocator
 from trainables.spec import FINAL, SHIPPED, TRAININGS, FineTuneSpec, Params
 from trainables.training import Training
 from trainables.user_trainer.hp_space import resolve_params
@@ -166,6 +166,7 @@ def build_training(params: Params, spec: FineTuneSpec) -> Training:
     take_cores()
     params = resolve_params(params, spec)
     target = load_trainable(spec.trainable)
+    set_allocator(expandable_segments=spec.expandable_segments)
     cap_device_memory()  # before a model is on the device
     if _kind(target) == "factory":
         from trainables.user_trainer.user_training import UserTraining

@@ -213,6 +213,11 @@ class FineTuneSpec(Frozen):
         description="deterministic kernels on a GPU, slower: a lost state is recomputed bit for bit there, too, on the "
         "same kind of GPU and versions; recorded. On a CPU trials are so in any case",
     )
+    expandable_segments: bool = Field(
+        False,
+        description="a GPU's memory in segments that grow, in place of new ones beside them: less of it is lost where "
+        "batches have many lengths. Set for torch's allocator before CUDA is used, beside the shell's own settings",
+    )
     fixed: dict[str, Value] = Field(default_factory=dict, description="tunables held at one value")
     hp_space: str | None = Field(
         None,

@@ -17,9 +17,10 @@ BUILT: list[str] = []  # what has happened in this process: "capped", "built"
 
 
 def note(params: Params) -> None:
-    """Adds the visible devices and those that Ray has assigned to the file `model.log`."""
+    """Adds the visible devices, those that Ray has assigned, and the allocator's settings to the file `model.log`."""
+    visible, allocator = (os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF"))
     with Path(str(params["model.log"])).open("a") as file:
-        file.write(json.dumps([os.environ.get("CUDA_VISIBLE_DEVICES"), sorted(map(str, ray.get_gpu_ids()))]) + "\n")
+        file.write(json.dumps([visible, sorted(map(str, ray.get_gpu_ids())), allocator]) + "\n")
 
 
 def noted(log: Path) -> list[list[Any]]:

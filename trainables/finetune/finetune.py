@@ -102,7 +102,7 @@ class FineTuning:
 
     @property
     def provenance(self) -> dict[str, Value]:
-        """Fingerprint and sizes of the data, device, precision and, if set, determinism of this trial."""
+        """Fingerprint and sizes of the data, device, precision and, if set, determinism and segments of this trial."""
         cuda = self.device == "cuda"
         facts: dict[str, Value] = {
             "data_fingerprint": self.data.facts.fingerprint,
@@ -112,6 +112,8 @@ class FineTuning:
             "device_name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
             "precision": precision_in_force(self.spec, self.device),
         }
+        if cuda and self.spec.expandable_segments:
+            facts["expandable_segments"] = True
         return {**facts, "deterministic": True} if self.spec.deterministic else facts
 
     # The methods of `Training`

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.errors import InputError
+from trainables.machine.device_memory import set_allocator
 from trainables.machine.devices import training_device, use_assigned_devices
 from trainables.spec import FineTuneSpec, Params
 
@@ -43,6 +44,7 @@ def measure_footprint(params: Params, spec: FineTuneSpec) -> Footprint:
         TaskError, ModelError: the trial cannot be built.
     """
     use_assigned_devices()
+    set_allocator(expandable_segments=spec.expandable_segments)
     import torch
 
     began = time.monotonic()

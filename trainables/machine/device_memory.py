@@ -1,4 +1,4 @@
-"""Caps a slot's share of a GPU's memory, so that one trial cannot starve the others on the device.
+"""The memory of a slot's GPU: torch's allocator as the spec has it, and a cap, so that no trial starves the others.
 
 Ray's fractions of a GPU are bookkeeping only. With a cap, a trial that allocates more runs out of memory by itself and
 continues with smaller micro-batches (`trainables.distributed.micro_batches`), instead of taking its neighbours' room.
@@ -6,12 +6,44 @@ continues with smaller micro-batches (`trainables.distributed.micro_batches`), i
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 
-from trainables.machine.devices import cuda_starts
+from trainables.machine.devices import DeviceError, computes_for_ray, cuda_starts
+
+ALLOCATOR = "PYTORCH_ALLOC_CONF"  # torch reads it when CUDA's memory is first used, also in a forked process
+FORMER_ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its older name, which goes before it
+EXPANDABLE = "expandable_segments"
 
 ALLOCATED = 0.95  # fraction of a slot's share that torch may allocate: other libraries allocate, too
 CONTEXT_BYTES = 2**29  # a process's CUDA context, which torch's cap does not count
+
+
+def set_allocator(*, expandable_segments: bool) -> None:
+    """Makes torch's allocator grow its segments on a GPU, where `expandable_segments` is true.
+
+    The user's other settings in the environment stay. Call it in every process that computes, before CUDA is used there.
+
+    Raises:
+        DeviceError: CUDA has been used in this worker before, without.
+    """
+    if not expandable_segments:
+        return
+    before = os.environ.get(FORMER_ALLOCATOR, os.environ.get(ALLOCATOR, ""))
+    if re.search(rf"{EXPANDABLE}\s*:\s*True\b", before):
+        return
+    if computes_for_ray() and "torch" in sys.modules:
+        import torch
+
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            raise DeviceError(
+                f"{EXPANDABLE}: True, and CUDA was used in this process before its trial, with {before!r} as "
+                f"{ALLOCATOR}; use no device while a module is imported, or set that variable where Ray starts"
+            )
+    others = re.sub(rf"{EXPANDABLE}\s*:\s*\w+\s*,?", "", before).strip(" ,")
+    name = FORMER_ALLOCATOR if FORMER_ALLOCATOR in os.environ else ALLOCATOR
+    os.environ[name] = ",".join(filter(None, (others, f"{EXPANDABLE}:True")))
 
 
 def cap_device_memory() -> None:

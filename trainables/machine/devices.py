@@ -67,6 +67,11 @@ def use_assigned_devices() -> None:
     os.environ.update(settings)
 
 
+def computes_for_ray() -> bool:
+    """True if this process is a worker of Ray's that has called `use_assigned_devices`."""
+    return _assigned is not None
+
+
 def _under_mps(assigned: tuple[str, ...]) -> dict[str, str]:
     """The variables of a process that shares its GPU under an MPS daemon of its own; empty if there is none."""
     pipes = Path(os.environ.get(MPS_PIPES, ""), *assigned)

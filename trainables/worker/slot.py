@@ -22,7 +22,7 @@ from trainables.epochs import next_position
 from trainables.lookup import build_training, is_training, load_trainable
 from trainables.machine import clock
 from trainables.machine.cores import take_cores
-from trainables.machine.device_memory import cap_device_memory
+from trainables.machine.device_memory import cap_device_memory, set_allocator
 from trainables.machine.devices import use_assigned_devices
 from trainables.machine.disk import sync_folder
 from trainables.machine.oom_probe import start_oom_probe
@@ -86,6 +86,7 @@ def _call(
     with active(), function_trial(params, spec, devices):
         tracker.begin()
         take_cores()
+        set_allocator(expandable_segments=spec.expandable_segments)
         cap_device_memory()
         target(resolve_params(params, spec), spec=spec)
 

@@ -22,6 +22,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables.lookup import build_training, divides_rows
+from trainables.machine.device_memory import set_allocator
 from trainables.machine.devices import use_assigned_devices
 from trainables.machine.oom_probe import describe_monitor_kill, read_oom_probe, start_oom_probe
 from trainables.progress import Heartbeat, active, tracker, waiting
@@ -77,7 +78,7 @@ class WorkerTeam:
             WorkerDied: a worker died meanwhile.
         """
         if not self._alive():
-            self._start()
+            self._start(spec)
         return TeamTraining(self, next(self._numbers), params, spec)
 
     def call(self, method: str, *args: Any) -> list[Any]:
@@ -124,7 +125,7 @@ class WorkerTeam:
         self.end()
         return False
 
-    def _start(self) -> None:
+    def _start(self, spec: FineTuneSpec) -> None:
         group = ray.util.get_current_placement_group()
         if group is None or group.bundle_count != self.size:
             raise RuntimeError(f"a team of {self.size} needs a placement group with as many bundles, not {group}")
@@ -136,7 +137,7 @@ class WorkerTeam:
                 "num_gpus": bundle.get("GPU", 0),
                 "scheduling_strategy": placed,
             }
-            self._workers.append(ray.remote(Worker).options(**options).remote(rank))
+            self._workers.append(ray.remote(Worker).options(**options).remote(rank, spec))
         self._ids = self.call("join", self.size, Path(self._folder.name), self._heartbeat, _leader())
 
     def _short_of_memory(self, rank: int, error: Exception) -> str | None:
@@ -215,8 +216,9 @@ class TeamTraining:
 class Worker:
     """One process of a team: an actor that holds the trainings of its trials."""
 
-    def __init__(self, rank: int) -> None:
+    def __init__(self, rank: int, spec: FineTuneSpec) -> None:
         use_assigned_devices()
+        set_allocator(expandable_segments=spec.expandable_segments)  # the process group uses CUDA
         self._rank = rank
         self._trainings: dict[int, Training] = {}  # the slot's trial; a second one while a lost state is recomputed
 

@@ -25,7 +25,7 @@ from trainables.checkpoints.storage import Storage
 from trainables.checksums import write_checksums
 from trainables.errors import InputError
 from trainables.machine import clock
-from trainables.machine.device_memory import cap_device_memory
+from trainables.machine.device_memory import cap_device_memory, set_allocator
 from trainables.progress import waiting
 from trainables.reporting import validate_metrics
 from trainables.spec import FineTuneSpec, Params, Value
@@ -229,6 +229,7 @@ def train_candidate(
         states.mkdir()
         weights.mkdir()
         try:
+            set_allocator(expandable_segments=spec.expandable_segments)
             cap_device_memory()
             training, evaluation = replay(kept.manifest.segments, make, spec, states)
             values = kept.manifest.segments[-1].params

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from trainables.checkpoints.manifest import Segment
 from trainables.checkpoints.replay import replay
 from trainables.data.row_hashes import RowHashes
-from trainables.machine.device_memory import cap_device_memory
+from trainables.machine.device_memory import cap_device_memory, set_allocator
 from trainables.models.files import weight_bytes
 from trainables.spec import FINAL, FineTuneSpec, Params, Value
 from trainables.training import Scores, Training
@@ -177,6 +177,7 @@ def build_model(
         states, weights, folder = (Path(scratch, name) for name in ("states", "weights", "folder"))
         for place in (states, weights, folder):
             place.mkdir()
+        set_allocator(expandable_segments=spec.expandable_segments)
         cap_device_memory()
         final = spec.model_copy(update={"trainable": f"{FINAL}{spec.trainable}"})
         training, _ = replay(segments, make, final, states)

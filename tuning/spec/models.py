@@ -43,11 +43,12 @@ SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
 STUDIES = "studies"  # in the run folder: one folder per study, which is Tune's
 # Where and how visibly an experiment runs, and how it is read; the scores do not depend on it.
 NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_failures", "checkpoint", "budget"} | {
+    "expandable_segments",  # how a GPU's memory is divided
     *("baseline", "worthwhile"),  # how the scores are compared
     *("until", "extended"),  # how many seeds there are
 }
 # Fields that older specs have not got: unset ones are left out, so that those specs keep their digests.
-ADDED = ("hp_space", "in_flight", "verdicts", "until", "extended", "deterministic")
+ADDED = ("hp_space", "in_flight", "verdicts", "until", "extended", "deterministic", "expandable_segments")
 
 
 class CheckpointSpec(Frozen):

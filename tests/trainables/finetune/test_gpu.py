@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,28 @@ def test_products_of_fp32_are_rounded_where_the_spec_says_so(spec: FineTuneSpec,
     training = FineTuning({}, spec.model_copy(update={"precision": precision}))
     assert torch.backends.cuda.matmul.fp32_precision == found
     assert training.provenance["precision"] == precision
+
+
+GROWING = """
+import json, sys, torch
+from trainables.lookup import build_training
+from trainables.spec import FineTuneSpec
+spec = FineTuneSpec.model_validate_json(sys.stdin.read())
+training = build_training({}, spec)
+training.advance(1)
+segments = torch.cuda.memory_snapshot()
+print(json.dumps([[s["is_expandable"] for s in segments], training.provenance.get("expandable_segments")]))
+"""
+
+
+@pytest.mark.parametrize("expandable", [True, False])
+def test_segments_grow_where_the_spec_says_so(spec: FineTuneSpec, expandable: bool) -> None:
+    asked = spec.model_copy(update={"expandable_segments": expandable}).model_dump_json()
+    line = [sys.executable, "-c", GROWING]  # a process of its own: CUDA has been used in this one
+    output = subprocess.run(line, input=asked, check=True, capture_output=True, text=True).stdout
+    segments, recorded = json.loads(output.splitlines()[-1])
+    assert set(segments) == {expandable}
+    assert recorded is (True if expandable else None)
 
 
 def test_reports_leave_the_memory_of_the_device_allocated(spec: FineTuneSpec) -> None:

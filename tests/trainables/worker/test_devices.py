@@ -52,12 +52,15 @@ def test_a_process_sees_the_gpus_that_ray_has_assigned_and_no_others(gpus: float
 @pytest.mark.parametrize(
     ("trainable", "gpus", "each"), [("Noting", 0, 0), ("Noting", 1, 1), ("NotingApart", 2, 1), ("noting", 0, 0)]
 )
-def test_so_do_slots_teams_functions_and_jobs(trainable: str, gpus: int, each: int, tmp_path: Path) -> None:
+def test_so_do_slots_teams_functions_and_jobs_and_all_have_the_allocator_of_the_spec(
+    trainable: str, gpus: int, each: int, tmp_path: Path
+) -> None:
     function = trainable == "noting"
     spec = curve_experiment(
         tmp_path,
         trainable=f"tests.support.devices:{trainable}",
         epochs=1,
+        expandable_segments=True,
         fixed={"model.log": str(tmp_path / "log")},
         space={"learning_rate": {"choice": [1e-3, 1e-2]}},
         strategies=[{"kind": "grid"}],
@@ -68,9 +71,10 @@ def test_so_do_slots_teams_functions_and_jobs(trainable: str, gpus: int, each: i
     run_experiment(spec, progress=False)
     noted = noting.noted(tmp_path / "log")
     assert len(noted) == 2 if function else len(noted) >= 3 * max(1, gpus)  # two trials, and the one scored on test
-    for visible, assigned in noted:
+    for visible, assigned, allocator in noted:
         assert len(assigned) == each
         assert visible == ",".join(assigned)
+        assert allocator == "expandable_segments:True"
 
 
 @pytest.mark.ray
