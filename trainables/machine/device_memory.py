@@ -23,7 +23,7 @@ CONTEXT_BYTES = 2**29  # a process's CUDA context, which torch's cap does not co
 def set_allocator(*, expandable_segments: bool) -> None:
     """Makes torch's allocator grow its segments on a GPU, where `expandable_segments` is true.
 
-    The user's other settings in the environment stay. Call it in every process that computes, before CUDA is used there.
+    The user's other settings in the environment stay. Call it in every process that computes, before it uses CUDA.
 
     Raises:
         DeviceError: CUDA has been used in this worker before, without.
