@@ -149,7 +149,7 @@ def test_a_killed_study_ends_as_undisturbed_with_its_ended_trials_in_several_fil
             tear_the_newest_snapshot(spec)
     outcome, _ = run(spec, one, resume=True)
     assert history(outcome.studies[0]) == history(undisturbed)
-    assert with_apart == 2
+    assert with_apart >= 2
 
 
 @pytest.mark.tune
