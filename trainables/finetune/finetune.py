@@ -26,6 +26,7 @@ from trainables.finetune.arguments import EVALUATION_TOKENS, as_int, padding_mul
 from trainables.finetune.compilation import compile_encoder
 from trainables.finetune.evaluation_batches import EvaluationBatches
 from trainables.finetune.garbage import free_former_trial, freeze_what_is_imported
+from trainables.finetune.lengths_attention import WithHostMask, attend_by_lengths, can_attend_by_lengths
 from trainables.finetune.numerics import precision_in_force, set_kernels
 from trainables.finetune.schedule import ProgressSchedule, Schedule, epoch_order
 from trainables.finetune.segment_trainer import SegmentTrainer, always_mask, needs_no_check
@@ -85,8 +86,8 @@ class FineTuning:
             config_overrides={k.removeprefix("model."): v for k, v in self.params.items() if k.startswith("model.")},
         )
         mark_progress()
-        if self.device == "cuda" and needs_no_check(self.model, -(-self.data.max_length // multiple) * multiple):
-            always_mask(self.model)
+        if self.device == "cuda":
+            self._choose_attention(-(-self.data.max_length // multiple) * multiple)
         if spec.compile:
             compile_encoder(self.model)
         self.trainer = self._make_trainer(multiple)
@@ -216,6 +217,13 @@ class FineTuning:
             return float(torch.nn.functional.mse_loss(outputs.squeeze(-1), torch.from_numpy(labels).double()))
         return float(torch.nn.functional.cross_entropy(outputs, torch.from_numpy(labels).long()))
 
+    def _choose_attention(self, tokens: int) -> None:
+        """Replaces the attention of a model on a GPU by what costs least on texts of `tokens` at most."""
+        if needs_no_check(self.model, tokens):
+            always_mask(self.model)
+        elif not (self.spec.compile or self.spec.deterministic) and can_attend_by_lengths(self.model):
+            attend_by_lengths(self.model)
+
     def _make_trainer(self, multiple: int) -> SegmentTrainer:
         """Builds the Trainer, whose batches are padded to a multiple of `multiple` tokens."""
         alike = self.model.config.model_type in SEES_PADDING  # such models need equal padding in every batch
@@ -224,11 +232,14 @@ class FineTuning:
             model=self.model,
             args=training_arguments(self.spec, self.params),
             train_dataset=self.data.train,
-            data_collator=DataCollatorWithPadding(
-                self.data.tokenizer,
-                padding="max_length" if alike else True,
-                max_length=length,
-                pad_to_multiple_of=multiple,
+            data_collator=WithHostMask(
+                DataCollatorWithPadding(
+                    self.data.tokenizer,
+                    padding="max_length" if alike else True,
+                    max_length=length,
+                    pad_to_multiple_of=multiple,
+                ),
+                self.model,
             ),
             position=self,
             replicas=self.replicas,

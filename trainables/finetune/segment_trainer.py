@@ -3,7 +3,7 @@
 Where transformers 5.23 would wait for the device at every step, and what is done instead:
 
     `padding_mask.all()` of the SDPA mask   an attention implementation that always builds the mask (CUDA only, and
-                                            `needs_no_check`)
+                                            `needs_no_check`), or one by lengths (`lengths_attention`)
     the count of labels per optimizer step  the number of rows, which the host knows
     the NaN filter of the logged loss       off; a score that is not finite ends the trial at the report
     copies of batches to the device         from pinned memory, non-blocking
@@ -33,10 +33,11 @@ from transformers.trainer_utils import PredictionOutput
 from trainables.distributed.micro_batches import Batch, MicroBatches
 from trainables.distributed.replicas import Replicas
 from trainables.finetune.evaluation_batches import EvaluationBatches
+from trainables.finetune.lengths_attention import HOST_MASK, has_plain_sdpa, of_batch
 from trainables.progress import step_done
 
 MASKED_SDPA = "sdpa_always_masked"
-MASKED_TOKENS = 256  # beyond, what the mask costs the kernels is more than the wait for the device at each step
+MASKED_TOKENS = 256  # beyond, what the mask costs the kernels is more than what it saves
 
 
 class ExampleCounter(Protocol):
@@ -121,7 +122,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         Squared error for regression, else cross entropy, with label smoothing if the trial sets it.
         """
         labels = inputs["labels"]
-        outputs = model(**{name: values for name, values in inputs.items() if name != "labels"})
+        outputs = self._outputs(model, inputs)
         rows = num_items_in_batch or len(labels)
         if self.model.config.problem_type == "regression":
             errors = torch.nn.functional.mse_loss(outputs.logits.squeeze(-1), labels, reduction="sum")
@@ -131,6 +132,13 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         else:
             loss = torch.nn.functional.cross_entropy(outputs.logits, labels, reduction="sum") / rows
         return (loss, outputs) if return_outputs else loss
+
+    def _outputs(self, model: Any, inputs: Batch) -> Any:
+        """A forward pass; the attention is told the lengths of rows, where it goes by them."""
+        mask: Any = inputs.get(HOST_MASK)
+        if mask is not None:
+            of_batch(mask, self.args.device)
+        return model(**{name: values for name, values in inputs.items() if name not in ("labels", HOST_MASK)})
 
     def predict(self, test_dataset: Dataset, *args: Any, **kwargs: Any) -> PredictionOutput:
         """Computes logits in fp32, (rows, classes), and labels, (rows,), of rows that are sorted by length.
@@ -147,7 +155,10 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.args.bf16):
             for batch in loader:
                 labels = batch.pop("labels")
-                inputs = {name: values.to(device, non_blocking=True) for name, values in batch.items()}
+                inputs = {
+                    name: values if name == HOST_MASK else values.to(device, non_blocking=True)
+                    for name, values in batch.items()
+                }
                 found.append((self._scored(inputs), labels))
                 step_done()
         if device.type == "cuda":
@@ -157,7 +168,9 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
 
     def _scored(self, inputs: Batch) -> torch.Tensor:
         """The logits of a batch, on their way to the host."""
-        while (logits := self.scoring_parts.attempt(lambda part: self.model(**part).logits, [inputs])) is None:
+        while (
+            logits := self.scoring_parts.attempt(lambda part: self._outputs(self.model, part).logits, [inputs])
+        ) is None:
             pass
         whole = torch.cat(logits) if len(logits) > 1 else logits[0]
         return whole.float().to("cpu", non_blocking=True)  # into pinned memory
@@ -220,7 +233,7 @@ def always_mask(model: PreTrainedModel) -> None:
 
     Scores do not change. Only models with transformers' attention interface and PyTorch's SDPA are changed.
     """
-    if model.config._attn_implementation != "sdpa" or not model._can_set_attn_implementation():
+    if not has_plain_sdpa(model):
         return
     AttentionInterface.register(MASKED_SDPA, sdpa_attention_forward)
     AttentionMaskInterface.register(MASKED_SDPA, _full_mask)

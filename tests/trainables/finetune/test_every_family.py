@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.support.any_family import END, PAD, POSITIONS, small_classifier
+from tests.support.attention import RowByRow
+from trainables.finetune.lengths_attention import attend_by_lengths, may_attend_by_lengths, of_batch
 from trainables.models.families import (
     NOT_FOR_PLAIN_TEXT,
     PADDED_IN_FRONT,
@@ -28,6 +31,8 @@ BUILT = sorted(text_classifiers() - NOT_FOR_PLAIN_TEXT.keys() - TOO_LARGE - NOT_
 SHORT, LONG = [1, 10, 20, 30, END], [1, *range(10, 50), END]
 # Their attention looks at blocks of a long row, drawn by its length: the rows below are short to them.
 BLOCKS = {"big_bird", "bigbird_pegasus"}
+# They could take attention by lengths, and no layer asks for a plain mask, or has heads of one size.
+WITHOUT_PLAIN_LAYERS = {"axk2", "doge", "layoutlm"}
 
 
 def logits(model: Any, rows: list[list[int]], length: int, front: bool = False) -> torch.Tensor:
@@ -62,6 +67,24 @@ def test_padding_changes_the_score_only_of_the_families_that_are_said_to_see_it(
     # Padded to one length, the row has one score, whoever is beside it.
     same = logits(model, [SHORT], len(LONG), front)
     assert not differ(same, logits(model, [SHORT, LONG], len(LONG), front)[:1]) or kind == "yoso"
+
+
+def test_attention_by_lengths_changes_no_score(built: tuple[str, Any]) -> None:
+    kind, model = built
+    if not may_attend_by_lengths(model):
+        pytest.skip("it has no attention that could be replaced")
+    front = kind in PADDED_IN_FRONT
+    expected = logits(model, [SHORT, LONG], len(LONG), front)
+    kernel = RowByRow()
+    attend_by_lengths(model, kernel)
+    try:
+        kept = [[*[0] * (len(LONG) - len(SHORT)), *[1] * len(SHORT)], [1] * len(LONG)]
+        of_batch(np.array(kept if front else [row[::-1] for row in kept], dtype=bool), model.device)
+        found = logits(model, [SHORT, LONG], len(LONG), front)
+    finally:
+        model.set_attn_implementation("sdpa")
+    assert not differ(found, expected)
+    assert kernel.calls or kind in WITHOUT_PLAIN_LAYERS
 
 
 @pytest.mark.parametrize("kind", sorted(BLOCKS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import gc
 import random
 import shutil
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
+from tests.support.reads import reads
 from trainables.errors import InputError
 from trainables.finetune.arguments import padding_multiple
 from trainables.finetune.finetune import FineTuning
@@ -24,31 +23,10 @@ from trainables.finetune.numerics import precision_in_force
 from trainables.finetune.segment_trainer import MASKED_SDPA, always_mask, needs_no_check
 from trainables.spec import FineTuneSpec
 
-READS = ("aten._local_scalar_dense", "aten.nonzero", "aten.equal")  # the host waits for these on a device
-
-
-class Reads(TorchDispatchMode):
-    """Counts what reads a tensor's value into Python."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: collections.Counter[str] = collections.Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if str(func).startswith(READS):
-            self.seen[str(func)] += 1
-        return func(*args, **(kwargs or {}))
-
 
 @pytest.fixture(scope="module")
 def spec(tiny_spec: FineTuneSpec) -> FineTuneSpec:
     return tiny_spec
-
-
-def reads(training: FineTuning, epochs: float) -> int:
-    with Reads() as counted:
-        training.advance(epochs)
-    return counted.seen.total()
 
 
 @pytest.mark.unit
