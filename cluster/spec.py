@@ -62,7 +62,7 @@ class ClusterSpec(BaseModel):
     gpus_per_trial: float | Literal["auto"] | None = Field(
         None,
         description="null: 1 where the cluster has GPUs, else 0. Fractions share a GPU (0.5: two trials on one). auto: "
-        "one trial is measured on the device first, and as many share a GPU as memory, kernels and CPUs allow. "
+        "trials are measured on the device first, and as many share a GPU as fit there and are faster together. "
         "2 or more: the rows of each step are divided among as many processes on one node, a GPU each; "
         "per_device_train_batch_size stays the rows of a batch over all of them. A trainable of your own, and "
         "learning_curve, are one process that holds them all and uses them as it likes.",

@@ -1,7 +1,7 @@
-"""Measures what one trial needs of a GPU: peak memory, time per step, and the share of it that the device computes.
+"""Measures what trials need of a GPU: the peak memory of one, and the speed of several that compute together.
 
-It trains on the longest rows of the real data, at the largest sizes of the search, with the Trainer that trials use.
-It must run in a process of its own, alone on the device.
+They train on the longest rows of the real data, at the largest sizes of the search, with the Trainer that trials use.
+The memory must be measured in a process of its own, alone on the device.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from trainables.spec import FineTuneSpec, Params
 if TYPE_CHECKING:
     from trainables.finetune.finetune import FineTuning
 
-WARM_UP, SHORT, LONG, PROFILED = 5, 5, 30, 5  # optimizer steps; the first ones choose kernels and fill the allocator
-MOST_BUSY = 1.5  # kernel time over step time: kernels of several streams overlap; more than this is a wrong measurement
+WARM_UP = 5  # optimizer steps: the first ones choose kernels and fill the allocator
+PIECE = 10  # steps of a `train()` that is timed, which has a fixed cost besides
 NEXT_STEP = "set it to a fraction or 1 by hand"
 
 
@@ -30,8 +30,6 @@ class Footprint(NamedTuple):
     total_bytes: int  # of the device's memory
     peak_bytes: int  # reserved by torch's allocator, in training and evaluation
     context_bytes: int  # other memory in use on the device: of this process, and of others if the device is not idle
-    step_seconds: float  # duration of one optimizer step
-    busy: float  # share of it in which the device computes, 0..1
     seconds: float  # duration of this measurement
 
 
@@ -39,7 +37,7 @@ def measure_footprint(params: Params, spec: FineTuneSpec) -> Footprint:
     """Measures a trial with `params` on the first visible device.
 
     Raises:
-        InputError: there is no CUDA device, or the measurement is implausible.
+        InputError: there is no CUDA device.
         DeviceError: there is one that cannot be used.
         TaskError, ModelError: the trial cannot be built.
     """
@@ -52,29 +50,49 @@ def measure_footprint(params: Params, spec: FineTuneSpec) -> Footprint:
         raise InputError(
             "cluster.gpus_per_trial", "auto", "torch finds no CUDA device to measure a trial on", NEXT_STEP
         )
-
-    from trainables.finetune.finetune import FineTuning
-
-    training = FineTuning({**spec.fixed, **params}, spec)
-    rows = step_of_longest_rows(training)
-    _train(training, rows * WARM_UP)
+    training = _built(params, spec)
     _evaluate_heaviest(training)
-    # A difference, because every `train()` has a fixed cost besides its steps.
-    step_seconds = (-_train(training, rows * SHORT) + _train(training, rows * LONG)) / (LONG - SHORT)
-    kernel_seconds = _kernel_seconds(training, rows * PROFILED) / PROFILED
+    _train(training, step_of_longest_rows(training))
     free, total = torch.cuda.mem_get_info()
-    if not 0 < kernel_seconds <= MOST_BUSY * step_seconds:
-        found = f"kernels of {kernel_seconds:.2g} s in steps of {step_seconds:.2g} s"
-        raise InputError("cluster.gpus_per_trial", "auto", f"the measured steps make no sense: {found}", NEXT_STEP)
     return Footprint(
         device=torch.cuda.get_device_name(),
         total_bytes=total,
         peak_bytes=torch.cuda.max_memory_reserved(),
         context_bytes=total - free - torch.cuda.memory_reserved(),
-        step_seconds=step_seconds,
-        busy=min(kernel_seconds / step_seconds, 1.0),
         seconds=time.monotonic() - began,
     )
+
+
+class TimedTrial:
+    """A trial that trains for a moment whenever it is asked to; an actor, so that others can do so beside it.
+
+    Raises:
+        DeviceError: the GPU of this process cannot be used.
+        TaskError, ModelError: the trial cannot be built.
+    """
+
+    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
+        use_assigned_devices()
+        set_allocator(expandable_segments=spec.expandable_segments)
+        self._training = _built(params, spec)
+        self._rows = step_of_longest_rows(self._training)
+
+    def steps_per_second(self, seconds: float) -> float:
+        """Trains for `seconds` or a little more; returns optimizer steps per second."""
+        began, steps = time.monotonic(), 0
+        while (passed := time.monotonic() - began) < seconds:
+            _train(self._training, self._rows * PIECE)
+            steps += PIECE
+        return steps / passed
+
+
+def _built(params: Params, spec: FineTuneSpec) -> FineTuning:
+    """Builds a trial, and makes its first steps."""
+    from trainables.finetune.finetune import FineTuning
+
+    training = FineTuning({**spec.fixed, **params}, spec)
+    _train(training, step_of_longest_rows(training) * WARM_UP)
+    return training
 
 
 def step_of_longest_rows(training: FineTuning) -> list[int]:
@@ -95,23 +113,11 @@ def _evaluate_heaviest(training: FineTuning) -> None:
         training.trainer.predict(held.select(rows))
 
 
-def _train(training: FineTuning, rows: list[int]) -> float:
-    """Trains on `rows`; returns the seconds to the end of the last kernel."""
+def _train(training: FineTuning, rows: list[int]) -> None:
+    """Trains on `rows`; returns when the last kernel has ended."""
     import torch
 
     training.trainer.segment = rows
-    torch.cuda.synchronize()
-    began = time.monotonic()
     training.trainer.train()
-    torch.cuda.synchronize()
-    return time.monotonic() - began
-
-
-def _kernel_seconds(training: FineTuning, rows: list[int]) -> float:
-    """The seconds of kernels and copies while training on `rows`; the profiler slows the host down, not the kernels."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
-        _train(training, rows)
-    kernels = (e for e in profiled.events() if e.device_type.name == "CUDA" and not e.is_user_annotation)
-    return float(sum(event.self_device_time_total for event in kernels)) / 1e6  # from microseconds
+    if training.device == "cuda":
+        torch.cuda.synchronize()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.gpu.packing import trials_by_kernels, trials_by_memory
+from cluster.gpu.packing import trials_by_memory
 from trainables.finetune.finetune import FineTuning
 from trainables.finetune.footprint import measure_footprint
 from trainables.spec import FineTuneSpec, Subset
@@ -44,14 +44,13 @@ print(json.dumps(measure_footprint({"per_device_train_batch_size": int(sys.argv[
 
 def test_a_trial_is_measured_on_the_device(spec: FineTuneSpec) -> None:
     small, large = (json.loads(in_a_process(MEASURE, spec.model_dump_json(), size)) for size in ("8", "256"))
-    names = ("device", "total_bytes", "peak_bytes", "context_bytes", "step_seconds", "busy", "seconds")
+    names = ("device", "total_bytes", "peak_bytes", "context_bytes", "seconds")
     found = dict(zip(names, small, strict=True))
     assert found["device"] == torch.cuda.get_device_name()
     assert found["total_bytes"] == torch.cuda.mem_get_info()[1]
     assert MIB <= found["peak_bytes"] < dict(zip(names, large, strict=True))["peak_bytes"] < found["total_bytes"] / 4
     assert found["context_bytes"] > 50 * MIB
-    assert 0 < found["busy"] < 1  # two layers of width 32 do not fill a GPU
-    assert 0 < found["step_seconds"] < found["seconds"]
+    assert found["seconds"] > 0
 
 
 def test_the_measured_peak_is_no_less_than_what_the_trial_then_takes(spec: FineTuneSpec) -> None:
@@ -61,7 +60,6 @@ def test_the_measured_peak_is_no_less_than_what_the_trial_then_takes(spec: FineT
     FineTuning({"per_device_train_batch_size": 64}, spec).advance(1)
     assert torch.cuda.max_memory_allocated() <= footprint.peak_bytes
     assert trials_by_memory(footprint) >= 2
-    assert trials_by_kernels(footprint) >= 1
 
 
 CAPPED = """
@@ -111,4 +109,5 @@ def test_trials_share_the_device_and_the_record_says_how(
     count, trials, how = in_a_process(RUN, str(tiny_data), str(tiny_model), str(tmp_path), share).split(" ", 2)
     assert int(trials) == 4
     assert int(count) == 2 if share == "0.5" else int(count) >= 1
+    assert share != "auto" or "by speed" in how
     assert int(count) == 1 or "under MPS" in how or "in time slices, without MPS: " in how

@@ -15,7 +15,7 @@ import pytest
 
 from cluster import ClusterSpec
 from cluster.capacity import ClusterError, Node, trial_resources
-from cluster.gpu.packing import MOST_TRIALS, Packing, declared_packing, pack_trials
+from cluster.gpu.packing import MOST_TRIALS, Packing, best_count, declared_packing, pack_trials, time_together
 from cluster.session import Session
 from cluster.spec import TrialResources
 from tests.support.specs import GOOD
@@ -36,7 +36,6 @@ class Load(NamedTuple):
     total_bytes: int = 140 * GIB
     peak_bytes: int = 4 * GIB
     context_bytes: int = GIB // 2
-    busy: float = 0.11
 
 
 def gpu_node(cpus: float = 64, gpus: float = 1, accelerator: str | None = "H200") -> Node:
@@ -47,20 +46,58 @@ def gpu_node(cpus: float = 64, gpus: float = 1, accelerator: str | None = "H200"
 @pytest.mark.parametrize(
     ("change", "expected", "limit"),
     [
-        ({}, 9, "kernels"),  # 1 / 0.11
-        ({"busy": 0.95}, 1, "kernels"),  # a second one would halve the first one's speed
-        ({"busy": 0.55}, 2, "kernels"),
-        ({"busy": 0.001}, MOST_TRIALS, "MPS"),
+        ({}, MOST_TRIALS, "MPS"),
+        ({"peak_bytes": 12 * GIB}, 10, "memory"),
         ({"peak_bytes": 40 * GIB}, 3, "memory"),
         ({"peak_bytes": 140 * GIB}, 1, "memory"),  # one that fills the device runs alone
     ],
 )
-def test_as_many_trials_share_a_gpu_as_its_memory_and_its_kernels_allow(
+def test_no_more_trials_share_a_gpu_than_its_memory_and_mps_allow(
     change: dict[str, Any], expected: int, limit: str
 ) -> None:
     packing = pack_trials([Load()._replace(**change)], [gpu_node()], cpus_per_trial=1, trials=100)
     assert packing.trials_per_gpu == expected
     assert min(packing.bounds, key=lambda what: packing.bounds[what]) == limit
+
+
+class Device(NamedTuple):
+    """A device on which a trial alone makes `alone` steps per second, and any number of them `full` at most."""
+
+    alone: float
+    full: float
+    crowded: float = 0.0  # steps per second that each further trial costs
+
+    def speed_of(self, count: int) -> float:
+        return min(count * self.alone, self.full) - (count - 1) * self.crowded
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("device", "most", "timed", "best"),
+    [
+        (Device(alone=40, full=1000), 16, [1, 4, 8, 16], 16),  # a small model: its host is the limit
+        (Device(alone=40, full=250), 16, [1, 4, 8, 16], 8),  # full with 6.25 of them
+        (Device(alone=40, full=160), 16, [1, 4, 8], 4),
+        (Device(alone=40, full=41), 16, [1, 4], 1),  # in turns: a second one would halve the first one's speed
+        (Device(alone=40, full=200, crowded=40), 16, [1, 4], 1),  # they are in each other's way
+        (Device(alone=40, full=1000), 8, [1, 4, 8], 8),
+        (Device(alone=40, full=1000), 6, [1, 4, 6], 6),
+        (Device(alone=40, full=1000), 2, [1, 2], 2),
+    ],
+)
+def test_as_many_trials_share_a_gpu_as_compute_faster_together(
+    device: Device, most: int, timed: list[int], best: int
+) -> None:
+    speeds = time_together(most, device.speed_of)
+    assert list(speeds) == timed
+    assert best_count(speeds) == best
+    assert Packing(most, {"memory": most}).as_timed([speeds]) == Packing(best, {"memory": most, "speed": best})
+
+
+@pytest.mark.unit
+def test_the_kind_of_device_that_gains_least_decides_for_all() -> None:
+    large, small = (time_together(16, Device(alone=40, full=full).speed_of) for full in (1000, 160))
+    assert Packing(16, {}).as_timed([large, small]).trials_per_gpu == 4
 
 
 @pytest.mark.unit
@@ -77,10 +114,10 @@ def test_few_trials_are_spread_over_the_gpus_instead_of_packed_on_the_first() ->
 
 @pytest.mark.unit
 def test_the_smallest_kind_of_device_decides_for_all() -> None:
-    small = Load(total_bytes=24 * GIB, busy=0.3)
+    small = Load(total_bytes=24 * GIB)
     nodes = [gpu_node(), gpu_node(accelerator="L4")]
     assert pack_trials([Load(), small], nodes, cpus_per_trial=1, trials=99).bounds == {
-        "memory": 4, "kernels": 3, "CPUs": 64, "trials": 50, "MPS": MOST_TRIALS
+        "memory": 4, "CPUs": 64, "trials": 50, "MPS": MOST_TRIALS
     }  # fmt: skip
 
 
@@ -207,16 +244,16 @@ def session(*nodes: Node, **declared: Any) -> Session:
 
 @pytest.mark.unit
 def test_the_header_tells_how_many_trials_share_a_gpu_and_why() -> None:
-    packing = pack_trials([Load()], [gpu_node()], cpus_per_trial=1, trials=100)
+    packing = pack_trials([Load()], [gpu_node()], cpus_per_trial=1, trials=100).as_timed([{1: 40, 4: 160, 8: 165}])
     shared = replace(
         session(gpu_node()),
         packing=replace(packing, mps="under MPS, started for this run"),
         resources=TrialResources(cpus=1, gpus=packing.share),
     )
-    assert shared.slots == 9
+    assert shared.slots == 4
     assert shared.describe() == (
-        "Ray at head:6379: 64 CPUs, 1 GPU; 9 trials at a time, 1 CPU and 0.1111 GPU each; 9 trials per GPU (the least "
-        "of 28 by memory, 9 by kernels, 64 by CPUs, 100 by trials, 16 by MPS) under MPS, started for this run"
+        "Ray at head:6379: 64 CPUs, 1 GPU; 4 trials at a time, 1 CPU and 0.25 GPU each; 4 trials per GPU (the least "
+        "of 28 by memory, 64 by CPUs, 100 by trials, 16 by MPS, 4 by speed) under MPS, started for this run"
     )
 
 
@@ -224,8 +261,8 @@ def test_the_header_tells_how_many_trials_share_a_gpu_and_why() -> None:
 def test_what_was_measured_is_recorded_with_the_study() -> None:
     packing = replace(pack_trials([Load()], [gpu_node()], cpus_per_trial=1, trials=100), measured=(Load()._asdict(),))
     record = sharing_record(replace(session(gpu_node()), packing=packing))
-    assert record["trials_per_gpu"] == 9
-    assert str(record["gpu_sharing"]).startswith("9 trials per GPU (the least of 28 by memory")
+    assert record["trials_per_gpu"] == 16
+    assert str(record["gpu_sharing"]).startswith("16 trials per GPU (the least of 28 by memory")
     assert json.loads(str(record["gpu_footprints"])) == [Load()._asdict()]
 
 
@@ -250,6 +287,50 @@ def test_nothing_is_measured_where_no_study_is_left_to_run(tmp_path: Path) -> No
     spec = load_spec(GOOD | {"cluster": {"gpus_per_trial": "auto", "address": "head:6379", "storage": str(tmp_path)}})
     joined = session(gpu_node(), gpus_per_trial="auto")
     assert pack_session(spec, joined, [], progress=False) is joined
+
+
+# On a GPU that Ray alone knows of, trials compute on the CPU.
+TOGETHER = """
+import json, sys, time
+import ray
+from cluster import ClusterSpec
+from cluster.capacity import Node, trial_resources
+from cluster.session import Session
+from tuning import load_spec
+from tuning.study.packing import time_trials
+
+ray.init(num_cpus=3, num_gpus=1, resources={"accelerator_type:H200": 1}, include_dashboard=False, log_to_driver=False)
+spec = load_spec({
+    "name": "timed", "task": "text_classification", "model": sys.argv[2], "epochs": 1,
+    "data": {"path": sys.argv[1], "text": ["text"], "label": "label"},
+    "space": {"learning_rate": {"choice": [1e-4, 1e-3]}, "per_device_train_batch_size": 4},
+    "strategies": [{"kind": "grid"}],
+    "cluster": {"address": "auto", "storage": sys.argv[3]},
+})
+nodes = tuple(map(Node.from_ray, ray.nodes()))
+session = Session("auto", nodes, trial_resources(ClusterSpec(), nodes))
+speeds = time_trials(spec, session, 2, "H200")
+until = time.monotonic() + 60
+while (free := ray.available_resources()).get("CPU") != 3 and time.monotonic() < until:  # Ray ends processes meanwhile
+    time.sleep(0.1)
+print(json.dumps([speeds, free.get("GPU"), free.get("CPU")]))
+"""
+
+
+@pytest.mark.system
+def test_trials_are_timed_together_on_one_gpu_and_leave_it(tiny_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TOGETHER, str(tiny_data), str(tiny_model), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+    )
+    assert done.returncode == 0, done.stderr
+    speeds, gpus, cpus = json.loads(done.stdout.splitlines()[-1])
+    assert list(speeds) == ["1", "2"]
+    assert all(speed > 0 for speed in speeds.values())
+    assert (gpus, cpus) == (1.0, 3.0)
 
 
 # A device as far as Ray knows: torch finds none behind it.
