@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from cluster.capacity import ClusterError
 from cluster.environment import NO_METRICS, SETTINGS, compile_cache_settings, temporary_environment
 from cluster.gpu.mps import MpsDaemons
 from cluster.nodes.head import AUTH_MODE
+from cluster.preflight import do_nothing
 from cluster.ray_compat import own_node
 from cluster.ray_compat.raylet import raylet_of
 from cluster.spec import ClusterSpec
@@ -36,13 +37,19 @@ SOCKET_BELOW_TEMP = 74  # bytes that are appended: /ray/session_<time>_<pid>/soc
 
 
 @contextlib.contextmanager
-def local_ray(spec: ClusterSpec, imports: Imports | None, compiled: Path | None = None) -> Iterator[MpsDaemons]:
+def local_ray(
+    spec: ClusterSpec,
+    imports: Imports | None,
+    compiled: Path | None = None,
+    prepare: Callable[[], None] = do_nothing,
+) -> Iterator[MpsDaemons]:
     """Starts a local Ray, whose workers have `imports` from the start; yields the MPS daemons that it may start.
 
     Args:
         spec: the `cluster:` section of the experiment.
         imports: modules that workers have from the start.
         compiled: a folder for torch's compiled code that stays, closed to other accounts; None: it goes with the run.
+        prepare: called before Ray's servers start, while another process makes the imports. What it raises starts none.
 
     Raises:
         ClusterError: Ray's servers did not start.
@@ -56,6 +63,7 @@ def local_ray(spec: ClusterSpec, imports: Imports | None, compiled: Path | None 
         ),
         _forking(folder, imports) as server,
     ):
+        prepare()
         try:
             _start(folder)
             _end_without_sigterm()

@@ -181,8 +181,7 @@ def connect(
             _check(session, spec, run_folder, modules, reads, prepare)
         yield session
     elif spec.address is None:
-        prepare()
-        with local_ray(spec, imports, compiled) as daemons:
+        with local_ray(spec, imports, compiled, prepare) as daemons:
             yield replace(_session(spec, run_folder, None), daemons=daemons)
     else:
         head = find_head(spec.address, allow_unauthenticated=spec.allow_unauthenticated, run_by=spec.run_by)

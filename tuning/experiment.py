@@ -140,7 +140,7 @@ def ready(claimed: Claimed) -> Iterator[tuple[Session, list[Study]]]:
         spec.cluster,
         run_folder=spec.run_folder,
         modules=spec.own_modules,
-        imports=slot_imports() if trains else None,  # torch and transformers; else who knows what a trial needs
+        imports=slot_imports(trains=trains),  # torch and transformers; else who knows what a trial needs
         compiled=compiled_code_folder(spec),
         reads=spec.local_inputs,
         prepare=prepare,

@@ -1,9 +1,10 @@
 """Runs several studies at the same time: while one leaves slots free, trials of the next ones use them.
 
 In: studies in their order. Out: each one's end. A round lets every study start the trials that it has to start, the
-first to have begun first, opens the next study if slots are still free, waits for one event of any of them, and lets
-each decide on what has changed. With one study at a time that is Tune's own loop. A slot whose trial only waits, such
-as a member of a population for the others of its generation, is as good as free: that trial is paused for another one.
+first to have begun first, opens the next study if slots are still free, takes the snapshots that are due, waits for
+events of any of them, and lets each decide on what has changed. With one study at a time that is Tune's own loop, but
+for its snapshots: they are taken last, when all processes that can compute do. A slot whose trial only waits, such as a
+member of a population for the others of its generation, is as good as free: that trial is paused for another one.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ def run_rounds(
             if not pool.keeps:
                 pool.stop_idle()
             _charge(works, slots)
+            for work in works:
+                work.controller.checkpoint()  # while processes compute: no slot waits for it
             _wait(works, pool)
             for work in works:
                 work.controller.end_step()
@@ -147,7 +150,11 @@ def _charge(works: list[Work], slots: SharedSlots) -> None:
 
 
 def _wait(works: list[Work], pool: SlotPool) -> None:
+    """Wait for an event, and handle those that have come with it, one per process at most."""
     if pool.next(timeout=EVENT_SECONDS):
+        for _ in range(pool.num_live_actors):
+            if not pool.next(timeout=0):
+                break
         return
     if not pool.num_live_actors:
         works[0].controller.warn_of_waiting()

@@ -231,7 +231,6 @@ class Controller(TuneController):  # type: ignore[misc]
             Exception: what ends the study.
         """
         self._stop_experiment_if_needed()
-        self.checkpoint()
         self._iteration += 1
         self.on_step_end()
         self._callbacks.on_step_end(iteration=self._iteration, trials=self._trials)

@@ -124,4 +124,6 @@ class ForkServer:
         self._process.stdout.close()
 
     def __exit__(self, *error: object) -> None:
+        if error[0] is not None and self._process is not None:
+            self._process.kill()  # in the middle of its imports it would end seconds later
         self.end()

@@ -97,6 +97,10 @@ from tuning.study.worker_imports import slot_imports
 from tuning.tune_compat.settings import tune_settings
 
 
+FOLDER, MODULE = sys.argv[1:]
+TRAINS = MODULE.startswith("trainables.finetune")
+
+
 def workers():
     below = psutil.Process().children(recursive=True)
     return {p.pid for p in below if p.is_running() and p.cmdline() and p.cmdline()[0].startswith("ray::IDLE")}
@@ -104,11 +108,11 @@ def workers():
 
 def look(config):
     from ray import tune
-    tune.report({"process": os.getpid(), "imported": "trainables.finetune.finetune" in sys.modules,
+    tune.report({"process": os.getpid(), "imported": MODULE in sys.modules,
                  "threads": os.environ["OMP_NUM_THREADS"]})
 
 
-with tune_settings(), connect(ClusterSpec(), run_folder=Path(sys.argv[1]), imports=slot_imports()) as session:
+with tune_settings(), connect(ClusterSpec(), run_folder=Path(FOLDER), imports=slot_imports(trains=TRAINS)) as session:
     before, services = workers(), sorted(p.name() for p in psutil.Process().children())
     session.warm_up(1, slot_environment())
     until = time.monotonic() + 120
@@ -117,7 +121,7 @@ with tune_settings(), connect(ClusterSpec(), run_folder=Path(sys.argv[1]), impor
         time.sleep(0.1)
     from ray import tune
     each = session.resources.to_ray()
-    (trial,) = tune.run(look, storage_path=sys.argv[1], resources_per_trial=each, verbose=0).trials
+    (trial,) = tune.run(look, storage_path=FOLDER, resources_per_trial=each, verbose=0).trials
     found = {key: trial.last_result[key] for key in ("process", "imported", "threads")}
     found |= {"services": services, "before": len(before), "warm": sorted(warm), "driver": "torch" in sys.modules}
     print(json.dumps(found))
@@ -125,11 +129,13 @@ with tune_settings(), connect(ClusterSpec(), run_folder=Path(sys.argv[1]), impor
 
 
 @pytest.mark.system
-def test_a_slot_takes_the_process_that_was_warmed_up_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["trainables.finetune.finetune", "trainables.worker.slot"])
+def test_a_slot_takes_the_process_that_was_warmed_up_for_it(module: str, tmp_path: Path) -> None:
+    """The first module is of trials of the fine-tuning, the second of any."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     environment.pop("RAY_AUTH_MODE", None)
     ended = subprocess.run(
-        [sys.executable, "-c", WARM, str(tmp_path)],
+        [sys.executable, "-c", WARM, str(tmp_path), module],
         env=environment,
         capture_output=True,
         text=True,
