@@ -23,7 +23,7 @@ from tuning.testing.simulated_process import (
     start_failed,
     task_error,
 )
-from tuning.testing.virtual_time import VirtualTime
+from tuning.testing.virtual_time import VirtualTime, simulated
 from tuning.tune_compat.replaced_ray import READY, TERMINATE
 
 FIRST_PROCESS = 10**9  # process id of the first simulated process; no real one is that high
@@ -142,6 +142,7 @@ class ProcessSimulation(VirtualTime):
                 self._deliver(actor.calls.popleft().reference, error=actor.error)
             self._place_actors()
 
+    @simulated
     def _release(self, actor: SimulatedActor) -> None:
         """Called when nobody holds a handle of the actor any more."""
         actor.wanted = False
@@ -152,6 +153,7 @@ class ProcessSimulation(VirtualTime):
 
     # Calls
 
+    @simulated
     def _submit(
         self, actor: SimulatedActor, method: str, arguments: tuple[Any, ...], options: dict[str, Any]
     ) -> Reference:

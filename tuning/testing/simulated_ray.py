@@ -11,7 +11,7 @@ event. A test causes events by the methods of `SimulatedCluster` and `VirtualTim
         outcome = run_experiment(spec, progress=False)
 
 Not simulated: function trainables (a function runs in a thread of Tune's, which knows no other clock), trials of
-several processes, the time of the driver itself, and progress within a call: a process hangs if the test requests it,
+several processes, the time of the driver itself unless it is asked for, and progress within a call: a process hangs if the test requests it,
 not because a step is long. Threads of the driver (copies of states, snapshots) are real ones.
 
 `tuning.tune_compat.replaced_ray` puts it behind the calls of Ray that Tune and this package make.
@@ -35,6 +35,7 @@ from trainables.machine.oom_probe import OomEvidence
 from tuning.testing.heartbeat_table import HeartbeatTable
 from tuning.testing.simulated_cluster import PowerCut, SimulatedCluster
 from tuning.testing.simulated_process import Reference, SimulatedActor, SimulatedNode, copied, node_died, task_error
+from tuning.testing.virtual_time import simulated
 from tuning.tune_compat.replaced_ray import READY, TERMINATE, Handle, replaced_ray
 
 __all__ = ["PowerCut", "SimulatedActor", "SimulatedNode", "SimulatedRay", "simulated_ray"]
@@ -87,6 +88,7 @@ class SimulatedRay(SimulatedCluster):
         self.table = HeartbeatTable(self)
         self._tick, self._thread = tick, threading.get_ident()
 
+    @simulated
     def wait(
         self, references: Sequence[Reference], *, num_returns: int = 1, timeout: float | None = None, **_: Any
     ) -> tuple[list[Reference], list[Reference]]:
@@ -94,9 +96,11 @@ class SimulatedRay(SimulatedCluster):
 
         References are returned in the order in which they became ready, as Tune shuffles its list.
         """
+        waits = [one for one in references if one.order is None]
 
         def enough() -> bool:
-            return sum(one.order is not None for one in references) >= num_returns
+            waits[:] = [one for one in waits if one.order is None]
+            return len(references) - len(waits) >= num_returns
 
         if threading.get_ident() == self._thread:
             until = None if timeout is None else self._now + (0.0 if timeout == 0 else max(timeout, self._tick))
@@ -104,9 +108,10 @@ class SimulatedRay(SimulatedCluster):
         elif not enough():
             time.sleep(OTHER_THREAD)  # virtual time is the driver's main thread's
         ready = sorted((one for one in references if one.order is not None), key=lambda one: one.order or 0)
-        ready = ready[:num_returns]
-        return ready, [one for one in references if one not in ready]
+        ready, of_ready = ready[:num_returns], {id(one) for one in ready[:num_returns]}
+        return ready, [one for one in references if id(one) not in of_ready]
 
+    @simulated
     def get(self, references: Any, *, timeout: float | None = None) -> Any:
         """Replaces `ray.get`."""
         if isinstance(references, list):
@@ -116,12 +121,14 @@ class SimulatedRay(SimulatedCluster):
             raise references.error
         return references.value
 
+    @simulated
     def put(self, value: Any) -> Reference:
         """Replaces `ray.put`."""
         reference = Reference()
         self._deliver(reference, value)
         return reference
 
+    @simulated
     def create(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]) -> _Handle:
         """Replaces `ActorClass.remote`."""
         held = {"CPU": options.get("num_cpus") or 0.0, "GPU": options.get("num_gpus") or 0.0}
@@ -129,6 +136,7 @@ class SimulatedRay(SimulatedCluster):
         held = {kind: amount for kind, amount in held.items() if amount}
         return _Handle(self, self._create(lambda: cls(*given, **named), held))
 
+    @simulated
     def call(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Mapping[str, Any]) -> Reference:
         """Replaces `RemoteFunction.remote`. A call takes no time.
 
@@ -155,19 +163,23 @@ class SimulatedRay(SimulatedCluster):
         finally:
             self._current.node = before
 
+    @simulated
     def node_table(self) -> list[dict[str, Any]]:
         """Replaces `ray.nodes`."""
         return [node.to_ray() for node in self.nodes]
 
+    @simulated
     def has_room(self, resources: Mapping[str, float]) -> bool:
         """True if a node has these resources free."""
         return self._node_with_room(resources) is not None
 
+    @simulated
     def cluster_resources(self) -> dict[str, float]:
         """Replaces `ray.cluster_resources`."""
         living = [node for node in self.nodes if node.alive]
         return {"CPU": sum(node.cpus for node in living), "GPU": sum(node.gpus for node in living)}
 
+    @simulated
     def available_resources(self) -> dict[str, float]:
         """Replaces `ray.available_resources`, which leaves out resources of which nothing is free."""
         free = [self._free(node) for node in self.nodes if node.alive]
@@ -188,12 +200,14 @@ class SimulatedRay(SimulatedCluster):
             namespace="simulated",
         )
 
+    @simulated
     def state_of(self, actor_id: str) -> dict[str, Any]:
         """Returns whether an actor lives, and where it runs, as Ray's table of actors does."""
         actor = self._actor(actor_id)
         node = "" if actor.node is None else actor.node.id
         return {"State": "ALIVE" if actor.alive else "DEAD", "Address": {"NodeID": node}}
 
+    @simulated
     def kill_actor(self, actor_id: str) -> None:
         """Replaces `ray.kill`."""
         self.kill(self._actor(actor_id))
@@ -236,6 +250,7 @@ def simulated_ray(
     tick: float = 5.0,
     costs: Mapping[str, float] | None = None,
     passed: float = 0.0,
+    driver_time: bool = False,
 ) -> Iterator[SimulatedRay]:
     """Makes this process use a simulated Ray in the block, with virtual time in `trainables.machine.clock`.
 
@@ -248,6 +263,7 @@ def simulated_ray(
         costs: seconds that a call of an actor's method takes besides what it sleeps, by its name: `{"save": 2.0}`;
             "job" is the name of a job after a search.
         passed: seconds between the first simulation of a test and this one, which resumes it.
+        driver_time: count the CPU time of the driver, too.
 
     Raises:
         AssertionError: at the end, an event that was requested by `at` has not happened.
@@ -268,6 +284,8 @@ def simulated_ray(
                 stack.callback(logging.getLogger("ray").setLevel, logging.getLogger("ray").level)
                 logging.getLogger("ray").setLevel(logging.WARNING)
                 stack.enter_context(clock.use(simulation))
+                if driver_time:
+                    simulation.count_driver_time()
                 yield simulation
         finally:
             simulation.restore_kept()

@@ -1,13 +1,21 @@
 """Virtual time: a clock that jumps from one event to the next, so that hours pass in a moment.
 
-Events of the same moment happen in the order in which they were requested, so a simulation repeats exactly.
+Events of the same moment happen in the order in which they were requested, so a simulation repeats exactly. It does not
+where the driver's own time counts, which differs from run to run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import heapq
 import itertools
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 EPOCH = 1_700_000_000.0  # seconds since 1970 at which each simulation begins
 BEGINNING = 1000.0  # on the monotonic clock
@@ -18,9 +26,15 @@ class VirtualTime:
 
     Args:
         passed: seconds between the first simulation of a test and this one, which resumes it.
+
+    Attributes:
+        driver_seconds: CPU seconds of the driver's main thread, without those of the simulation; 0 unless they count.
     """
 
     def __init__(self, passed: float) -> None:
+        self.driver_seconds = 0.0
+        self._driver = threading.get_ident()
+        self._since: float | None = None  # CPU seconds of the driver when it left the simulation, if they count
         self._now, self._ahead = BEGINNING, 0.0  # `_ahead`: seconds of the call that is computed now
         self._passed = passed
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -30,7 +44,7 @@ class VirtualTime:
 
     def monotonic(self) -> float:
         """See `trainables.machine.clock.Clock`."""
-        return self._now + self._ahead
+        return self._now + self._ahead + self._since_left()
 
     def time(self) -> float:
         """See `trainables.machine.clock.Clock`."""
@@ -44,6 +58,29 @@ class VirtualTime:
     def seconds(self) -> float:
         """Seconds since the beginning."""
         return self.monotonic() - BEGINNING
+
+    def count_driver_time(self) -> None:
+        """Lets time pass while the driver's main thread computes, from now on, as it does without a simulation."""
+        self._since = time.thread_time()
+
+    @contextlib.contextmanager
+    def simulating(self) -> Iterator[None]:
+        """A block in which the simulation computes: no time passes by it."""
+        if self._since is None or threading.get_ident() != self._driver:
+            yield
+            return
+        driven = self._since_left()
+        self.driver_seconds, self._now, self._since = self.driver_seconds + driven, self._now + driven, None
+        try:
+            yield
+        finally:
+            self._since = time.thread_time()
+
+    def _since_left(self) -> float:
+        """Returns the CPU seconds of the driver since it left the simulation."""
+        if self._since is None or threading.get_ident() != self._driver:
+            return 0.0
+        return time.thread_time() - self._since
 
     def at(self, seconds: float, callback: Callable[[], None]) -> None:
         """Calls `callback` at that time, in seconds since the beginning, which must come before the simulation ends."""
@@ -98,3 +135,15 @@ class VirtualTime:
             when, _, callback = heapq.heappop(self._queue)
             self._now = max(self._now, when)
             callback()
+
+
+def simulated(method: Callable[P, R]) -> Callable[P, R]:
+    """A method of a simulation that the driver calls, by which no time passes; see `VirtualTime.simulating`."""
+
+    @functools.wraps(method)
+    def called(*arguments: P.args, **options: P.kwargs) -> R:
+        simulation: Any = arguments[0]
+        with simulation.simulating():
+            return method(*arguments, **options)
+
+    return called

@@ -329,7 +329,7 @@ class Controller(TuneController):  # type: ignore[misc]
         if (actor := internals.actor_of(trial)) is not None:
             self._supervisor.record_report(actor)
         super()._process_trial_results(trial, results)
-        internals.forget_statistics(trial)
+        internals.forget_past(trial)
 
     def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
         self._supervisor.handle_failure(self, trial, exception)

@@ -64,13 +64,16 @@ def forget_restore(trial: Trial) -> None:
     trial.temporary_state.restoring_from = None
 
 
-def forget_statistics(trial: Trial) -> None:
-    """Drop Tune's running statistics of every metric of `trial`: 10 kB of the 19 that a trial has in each snapshot.
+def forget_past(trial: Trial) -> None:
+    """Drop what Tune's snapshots would hold of a trial's earlier reports: statistics, and all checkpoints but the last.
 
-    They are for Ray's `ExperimentAnalysis`; the study store has all reports.
+    The statistics of every metric are for Ray's `ExperimentAnalysis`, and were 10 kB of the 19 that a trial had there;
+    the study store has all reports, and the keeper knows which checkpoints stay.
     """
     trial.run_metadata.metric_analysis = {}
     trial.run_metadata.metric_n_steps = {}
+    known = trial.run_metadata.checkpoint_manager._checkpoint_results
+    known[:-1] = []
 
 
 @contextlib.contextmanager
