@@ -30,6 +30,7 @@ from trainables.machine import clock
 from trainables.spec import Objective
 from tuning.checkpoints.kept_checkpoints import CheckpointEntry, KeptCheckpoints, RecordedCheckpoints
 from tuning.checkpoints.study_states import StudyStates
+from tuning.supervision.driver_time import DriverTime
 
 if TYPE_CHECKING:
     from ray.tune import Checkpoint
@@ -39,6 +40,7 @@ STOOD = 60.0  # seconds that the best weights stand before they are copied: in a
 SNAPSHOTS = 3  # what so many of the last ones name stays: two are kept, and one is on its way to the storage
 COPIES = 2  # of the states of one trial at most, where they are copied: older ones can be made again
 PAUSE = 0.5  # seconds between two looks at the time
+DRIVER_SHARE, DRIVER_BURST = 0.05, 1.0  # of the driver's time to decide what is needed; thousands of trials may live
 
 
 class CheckpointKeeper(Callback):  # type: ignore[misc]
@@ -69,7 +71,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
     ) -> None:
         self._states, self._keep_best, self._storage = states, keep_best, storage
         self._failure: Exception | None = None
-        self._looked = 0.0
+        self._looked, self._due, self._driver_time = 0.0, True, DriverTime(DRIVER_SHARE, DRIVER_BURST)
         self._metric, self._sign = objective.metric, 1 if objective.mode == "max" else -1
         self._pinned, self._on_drop = pinned, on_drop
         self._kept = KeptCheckpoints()
@@ -212,7 +214,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._loads.pop(trial_id, None)
 
     def _look(self, trials: list[Trial]) -> None:
-        """Take over how Tune sees the living trials.
+        """Take over the trials that Tune has added and, if something may be dropped now, how it sees the living ones.
 
         After a crash its snapshot may be too old to know an end that the store knows: such a trial lives again, and may
         use what a killed run has left.
@@ -223,25 +225,43 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             self._kept.order(trial.trial_id)
             self._living[trial.trial_id] = trial
         self._known = len(trials)
-        for trial_id, trial in list(self._living.items()):
-            if trial.is_finished():
-                self._forget(trial_id)
-            elif trial.checkpoint is not None:
-                self._loads[trial_id] = trial.checkpoint.path
+        self._due = self._driver_time.left
+        if not self._due:
+            return
+        with self._deciding():
+            for trial_id, trial in list(self._living.items()):
+                if trial.is_finished():
+                    self._forget(trial_id)
+                elif (newest := trial.checkpoint) is not None:
+                    self._loads[trial_id] = newest.path
 
     def _drop(self) -> None:
+        """Delete what nobody needs, unless to decide on that has used up its share of the driver's time."""
         self._looked = clock.monotonic()
+        if self._due:
+            with self._deciding():
+                needed = self._needed()
+            self._delete(entry for entry in self._kept if entry.path not in needed)  # takes the storage's time
+
+    @contextlib.contextmanager
+    def _deciding(self) -> Iterator[None]:
+        """Count the time of the block as the driver's own."""
+        began = clock.monotonic()
+        yield
+        self._driver_time.spend(clock.monotonic() - began)
+
+    def _needed(self) -> set[str]:
+        """Return the paths of what stays, and decide on the states of these."""
         named, best = list(dict.fromkeys(self._loads.values())), self._kept.best(self._keep_best)
         saved = set(named).union(self._pinned(), *self._snapshots)
         bases = {entry.path for entry in self._copied_bases(saved)}
         revivable = {entry.path for entry in self._kept if entry.trial in self._resumed}  # maybe, once they have a slot
-        needed = (saved | bases | revivable | {entry.path for entry in best}).union(*self._parting)
         if self._states is not None:
             for entry in best:
                 if entry.manifest is not None and entry.path not in bases and self._is_copied(entry):
                     self._states.strip(entry.path, entry.manifest)
             self._decide(self._states, named, best)
-        self._delete(entry for entry in self._kept if entry.path not in needed)
+        return (saved | bases | revivable | {entry.path for entry in best}).union(*self._parting)
 
     def _decide(self, states: StudyStates, named: list[str], best: list[CheckpointEntry]) -> None:
         """Decide which states stay in memory and which are copied."""

@@ -58,6 +58,7 @@ class KeptCheckpoints:
 
     def __init__(self) -> None:
         self._by_path: dict[str, CheckpointEntry] = {}
+        self._by_trial: dict[str, dict[str, CheckpointEntry]] = {}  # the same, by trial and path
         self._order: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[CheckpointEntry]:
@@ -70,16 +71,21 @@ class KeptCheckpoints:
 
     def add(self, entry: CheckpointEntry) -> None:
         """Add the newest checkpoint of a trial; one at the same path is replaced."""
-        self._by_path.pop(entry.path, None)
+        self.discard(entry)
         self._by_path[entry.path] = entry
+        self._by_trial.setdefault(entry.trial, {})[entry.path] = entry
 
     def discard(self, entry: CheckpointEntry) -> None:
         """Take a checkpoint out of the list."""
-        self._by_path.pop(entry.path, None)
+        if (known := self._by_path.pop(entry.path, None)) is not None:
+            of_trial = self._by_trial[known.trial]
+            del of_trial[known.path]
+            if not of_trial:
+                del self._by_trial[known.trial]
 
     def of(self, trial: str) -> list[CheckpointEntry]:
         """Return the checkpoints of one trial, the newest last."""
-        return [entry for entry in self._by_path.values() if entry.trial == trial]
+        return list(self._by_trial.get(trial, {}).values())
 
     def best(self, number: int) -> list[CheckpointEntry]:
         """Return the `number` best, ties in order of trials and epochs; the first is that of `StudyOutcome.best`."""

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tuning.tune_compat.controller import Controller
 
 IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
-SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
+SNAPSHOT_SHARE = 0.02  # of the driver's time goes into snapshots at most
 SNAPSHOT_BURST = 1.0  # seconds of it that can be saved up: events come in bursts, and each is followed by a snapshot
 
 logger = logging.getLogger(__name__)

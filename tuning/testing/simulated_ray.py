@@ -11,8 +11,8 @@ event. A test causes events by the methods of `SimulatedCluster` and `VirtualTim
         outcome = run_experiment(spec, progress=False)
 
 Not simulated: function trainables (a function runs in a thread of Tune's, which knows no other clock), trials of
-several processes, the time of the driver itself unless it is asked for, and progress within a call: a process hangs if the test requests it,
-not because a step is long. Threads of the driver (copies of states, snapshots) are real ones.
+several processes, the time of the driver itself unless it is asked for, and progress within a call: a process hangs if
+the test requests it, not because a step is long. Threads of the driver (copies of states, snapshots) are real ones.
 
 `tuning.tune_compat.replaced_ray` puts it behind the calls of Ray that Tune and this package make.
 """

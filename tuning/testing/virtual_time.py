@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 EPOCH = 1_700_000_000.0  # seconds since 1970 at which each simulation begins
 BEGINNING = 1000.0  # on the monotonic clock

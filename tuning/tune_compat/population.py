@@ -1,4 +1,4 @@
-"""Functions on private parts of Ray Tune that a population's scheduler needs, for strategies of any package.
+"""Functions on private parts of Ray Tune that schedulers need, a population's above all, for strategies of any package.
 
 A `runner` is what Tune passes to a scheduler's methods: a wrapper that allows `pause_trial` and little more. These
 functions know which private attributes stand behind it. Read against ray 2.60.
@@ -21,6 +21,15 @@ def has_process(runner: Any, trial: Trial) -> bool:
     tables distinguish the two, and only the first is a reason to take another trial's slot away.
     """
     return has_slot(runner._tune_controller, trial)
+
+
+def waiting_trials(runner: Any) -> tuple[set[Trial], set[Trial]]:
+    """The trials that wait to start, and those that are paused.
+
+    Tune lists by status, for its own use; what it passes to schedulers lists all trials that live.
+    """
+    controller = runner._tune_controller
+    return controller._pending_trials, controller._paused_trials
 
 
 def process_alive(trial: Trial) -> bool:

@@ -10,11 +10,13 @@ Read against ray 2.60.
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import ray
 from ray.air.execution import PlacementGroupResourceManager
 from ray.air.execution._internal import RayActorManager, TrackedActor
 from ray.exceptions import RayError, RayTaskError
@@ -78,6 +80,7 @@ class SlotPool(RayActorManager):  # type: ignore[misc]
         self._idle: list[_Idle] = []
         self._requests: dict[TrackedActor, _Request] = {}  # of the processes that wait, start or live
         self._of_study: dict[str, set[TrackedActor]] = defaultdict(set)  # the same, by study
+        self._ready: deque[Any] = deque()  # results that have arrived, and that no controller has heard of yet
 
     @property
     def slots_held(self) -> int:
@@ -231,6 +234,48 @@ class SlotPool(RayActorManager):  # type: ignore[misc]
     def _forget(self, tracked: TrackedActor) -> None:
         if (request := self._requests.pop(tracked, None)) is not None:
             self._of_study[request.crew.study].discard(tracked)
+
+    def next(self, timeout: float | None = None) -> bool:
+        """Handle one event, as Tune's manager does; True if there was one.
+
+        Tune's own asks Ray about all results that are to come before each event, which takes as long as a few events
+        with a thousand slots. This one keeps what has arrived besides the first, and handles that before it asks again.
+        """
+        killed = self._try_kill_actor()
+        self._try_start_actors()
+        if killed:
+            return True
+        if not self._next_ready():
+            self._collect(timeout)
+        if (future := self._next_ready()) is None:
+            return False
+        self._ready.popleft()
+        self._events_of(future).resolve_future(future)
+        self._try_start_actors()
+        return True
+
+    def _collect(self, timeout: float | None) -> None:
+        """Wait for a result, and take all that have arrived by then: of new resources, of starts, of calls."""
+        resources = self._resource_manager.get_resource_futures()
+        waited = (events.get_futures() for events in (self._actor_state_events, self._actor_task_events))
+        futures = [*resources, *itertools.chain.from_iterable(waited)]
+        ready, others = ray.wait(futures, num_returns=1, timeout=timeout)
+        if ready and others:
+            ready += ray.wait(others, num_returns=len(others), timeout=0)[0]
+        if any(future in ready for future in resources):
+            self._handle_ready_resource_future()
+        self._ready.extend(future for future in ready if future not in resources)
+
+    def _next_ready(self) -> Any:
+        """Drop what nobody waits for any more from the results that have arrived; returns the first of the others."""
+        while self._ready and self._events_of(self._ready[0]) is None:
+            self._ready.popleft()
+        return self._ready[0] if self._ready else None
+
+    def _events_of(self, future: Any) -> Any:
+        """Return Tune's table in which the result is waited for; None if it is not."""
+        tables = (self._actor_state_events, self._actor_task_events)
+        return next((table for table in tables if future in table._tracked_futures), None)
 
     # What Tune calls.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,11 +18,30 @@ pytestmark = pytest.mark.unit
 STATES = {"P": Trial.PENDING, "p": Trial.PAUSED, "R": Trial.RUNNING, "T": Trial.TERMINATED, "E": Trial.ERROR}
 
 
+class Watched(list[Any]):
+    """A list that knows which of its entries were looked at from its end on; from its beginning none may be."""
+
+    def __init__(self, entries: list[Any]) -> None:
+        super().__init__(entries)
+        self.seen: list[Any] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        pytest.fail("all trials were looked at")
+
+    def __reversed__(self) -> Iterator[Any]:
+        for place in range(len(self) - 1, -1, -1):
+            self.seen.append(self[place])
+            yield self[place]
+
+
 def controller_of(states: str) -> Any:
-    """Returns what a scheduler may ask Tune's controller: all trials in order, and those that have not ended."""
-    trials = [SimpleNamespace(number=number, status=STATES[state]) for number, state in enumerate(states)]
-    live = [trial for trial in trials if trial.status not in (Trial.TERMINATED, Trial.ERROR)]
-    return SimpleNamespace(get_trials=lambda: trials, get_live_trials=lambda: reversed(live))
+    """Returns what a scheduler may ask Tune's controller: all trials in order, and those that wait."""
+    trials = [SimpleNamespace(trial_id=str(number), status=STATES[state]) for number, state in enumerate(states)]
+    waiting = {
+        name: [trial for trial in trials if trial.status == status]
+        for name, status in (("_pending_trials", Trial.PENDING), ("_paused_trials", Trial.PAUSED))
+    }
+    return SimpleNamespace(get_trials=lambda: trials, _tune_controller=SimpleNamespace(**waiting))
 
 
 @pytest.mark.parametrize("scheduler", [FIFO(), ASHA(metric="score", mode="max")], ids=["fifo", "asha"])
@@ -31,8 +51,10 @@ def test_the_next_trial_is_the_one_that_rays_order_chooses(scheduler: Any, state
     assert scheduler.choose_trial_to_run(controller) is FIFOScheduler().choose_trial_to_run(controller)
 
 
-@pytest.mark.parametrize("states", ["TTTR", "TTTPR", "TTpR"])
-def test_ended_trials_are_not_looked_at_while_one_trial_at_most_waits(states: str) -> None:
+@pytest.mark.parametrize(("states", "looked_at"), [("TTTR", 0), ("TTTPRT", 3), ("TpTTpR", 5), ("TTTTPPPP", 4)])
+def test_trials_before_the_first_that_waits_are_not_looked_at(states: str, looked_at: int) -> None:
     controller = controller_of(states)
-    controller.get_trials = lambda: pytest.fail("all trials were looked at")
+    trials = Watched(controller.get_trials())
+    controller.get_trials = lambda: trials
     FIFO().choose_trial_to_run(controller)
+    assert len(trials.seen) == looked_at

@@ -19,6 +19,7 @@ from ray.train import Checkpoint
 from ray.train._internal.session import _TrainingResult
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Experiment, Trial
+from ray.tune.experiment.trial import _TrainingRunMetadata
 from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
@@ -101,15 +102,23 @@ def test_a_trial_that_continues_from_a_donor_is_restored_from_its_checkpoint_and
     assert member.get_json_state()[1] != before[1]
 
 
-def test_statistics_that_are_forgotten_are_in_no_snapshot(tmp_path: Path) -> None:
+def test_a_snapshot_holds_no_statistics_that_are_forgotten_and_the_last_checkpoint_alone(tmp_path: Path) -> None:
     trial = trial_of(tmp_path / "trial", 1)
-    assert trial.metric_analysis
+    for epoch in (2, 3):
+        checkpoint = Checkpoint.from_directory(str(tmp_path / f"epoch {epoch}"))
+        result = _TrainingResult(checkpoint=checkpoint, metrics={"epoch": epoch})
+        trial.run_metadata.checkpoint_manager.register_checkpoint(result)
     assert json.loads(trial.get_json_state()[1])["metric_analysis"]
-    internals.forget_statistics(trial)
+    before = len(trial.get_json_state()[1])
+    internals.forget_past(trial)
     trial.run_metadata.invalidate_cache()
     saved = json.loads(trial.get_json_state()[1])
     assert not saved["metric_analysis"]
     assert not saved["metric_n_steps"]
+    restored = _TrainingRunMetadata.from_json_state(trial.get_json_state()[1]).checkpoint_manager
+    assert [one.metrics["epoch"] for one in restored.best_checkpoint_results] == [3]
+    assert restored.latest_checkpoint_result.checkpoint.path == str(tmp_path / "epoch 3")
+    assert len(trial.get_json_state()[1]) < before
 
 
 @pytest.mark.parametrize("error", [RaySystemError("lost"), OutOfMemoryError("Task was killed"), NodeDiedError("gone")])

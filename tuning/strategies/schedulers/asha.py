@@ -27,7 +27,7 @@ class ASHA(ASHAScheduler):  # type: ignore[misc]
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Called by Tune at each step; see `first_waiting`."""
-        return first_waiting(self, tune_controller)
+        return first_waiting(tune_controller)
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Called by Tune when a trial is proposed or restored; what it will report again leaves the rungs."""
