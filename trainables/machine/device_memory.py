@@ -12,8 +12,9 @@ import sys
 
 from trainables.machine.devices import DeviceError, computes_for_ray, cuda_starts
 
-ALLOCATOR = "PYTORCH_ALLOC_CONF"  # torch reads it when CUDA's memory is first used, also in a forked process
-FORMER_ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its older name, which goes before it
+# torch reads them when CUDA's memory is first used, also in a forked process. The older name is the first of them, and
+# the only one by which 2.9 grows segments (pytorch #183387).
+ALLOCATOR, FORMER_ALLOCATOR = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
 EXPANDABLE = "expandable_segments"
 
 ALLOCATED = 0.95  # fraction of a slot's share that torch may allocate: other libraries allocate, too
@@ -31,9 +32,8 @@ def set_allocator(*, expandable_segments: bool) -> None:
     if not expandable_segments:
         return
     before = os.environ.get(FORMER_ALLOCATOR, os.environ.get(ALLOCATOR, ""))
-    if re.search(rf"{EXPANDABLE}\s*:\s*True\b", before):
-        return
-    if computes_for_ray() and "torch" in sys.modules:
+    grows = re.search(rf"{EXPANDABLE}\s*:\s*True\b", before) is not None
+    if not grows and computes_for_ray() and "torch" in sys.modules:
         import torch
 
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -42,8 +42,8 @@ def set_allocator(*, expandable_segments: bool) -> None:
                 f"{ALLOCATOR}; use no device while a module is imported, or set that variable where Ray starts"
             )
     others = re.sub(rf"{EXPANDABLE}\s*:\s*\w+\s*,?", "", before).strip(" ,")
-    name = FORMER_ALLOCATOR if FORMER_ALLOCATOR in os.environ else ALLOCATOR
-    os.environ[name] = ",".join(filter(None, (others, f"{EXPANDABLE}:True")))
+    setting = before if grows else ",".join(filter(None, (others, f"{EXPANDABLE}:True")))
+    os.environ.update({ALLOCATOR: setting, FORMER_ALLOCATOR: setting})
 
 
 def cap_device_memory() -> None:

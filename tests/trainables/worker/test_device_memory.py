@@ -17,9 +17,11 @@ from trainables.machine.devices import DeviceError
 
 # As in a forked worker: torch is imported first.
 SETTINGS_OF_TORCH = """
+import os
 import torch
 from trainables.machine.device_memory import set_allocator
 set_allocator(expandable_segments=True)
+assert os.environ["PYTORCH_ALLOC_CONF"] == os.environ["PYTORCH_CUDA_ALLOC_CONF"]
 print(torch._C._accelerator_getAllocatorSettings())
 """
 BOTH = "max_split_size_mb:64,expandable_segments:True"
