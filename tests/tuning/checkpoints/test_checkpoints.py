@@ -13,6 +13,7 @@ import pytest
 from tests.support.outcomes import make_report, study, trial
 from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checksums import write_checksums
+from trainables.machine import clock
 from trainables.spec import Objective
 from tuning.checkpoints.keeper import CheckpointKeeper
 from tuning.outcome import TrialOutcome, TrialState
@@ -169,6 +170,37 @@ def test_what_a_report_costs_does_not_grow_with_the_trials_that_have_ended(tmp_p
     kept.save("g", 1, 0.4)
     assert asked == []
     assert kept.left == ["a1", "g1"]
+
+
+class SlowDriver:
+    """A clock by which the driver takes half a second from one look at it to the next."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        self.now += 0.5
+        return self.now
+
+    def time(self) -> float:
+        return self.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_where_to_decide_takes_long_checkpoints_are_dropped_later_and_all_of_them(tmp_path: Path) -> None:
+    """With thousands of living trials: a report must not wait for that."""
+    with clock.use(SlowDriver()):
+        kept, left = Study(tmp_path), []
+        for epoch in range(1, 13):
+            kept.save("a", epoch, 1.0 / epoch)
+            left.append(kept.left)
+            assert {"a1", f"a{epoch}"} <= {*kept.left}
+        clock.sleep(1000.0)
+        kept.save("a", 13, 0.01)
+    assert max(map(len, left)) > 4
+    assert kept.left == ["a1", "a13"]
 
 
 def test_pinned_checkpoints_stay(tmp_path: Path) -> None:
