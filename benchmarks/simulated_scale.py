@@ -12,18 +12,22 @@ half and one and a half times as long, but those of a grid, which are all alike.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import resource
 import shlex
 import sys
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from unittest import mock
 
 from rich.console import Console
 from rich.table import Table
@@ -86,8 +90,9 @@ def measure(arm: Arm, strategy: str) -> dict[str, Any]:
     """Runs one study in virtual time, in this process.
 
     Returns:
-        what the study was, milliseconds of the driver's CPU time per report (over all, and by parts of the run), the
-        share of time in which slots trained, and bytes: of memory, of the store, of the files of snapshots.
+        what the study was, milliseconds of the driver's CPU time per report (over all, and by parts of the run), those
+        of HyperOpt per trial (they are part of the others), the share of time in which slots trained, and bytes: of
+        memory, of the store, of the files of snapshots.
     """
     from tuning import load_spec, run_experiment
     from tuning.testing.simulated_ray import SimulatedNode, simulated_ray
@@ -101,7 +106,8 @@ def measure(arm: Arm, strategy: str) -> dict[str, Any]:
             del os.environ["TUNE_GLOBAL_CHECKPOINT_S"]  # snapshots as in a real run, not at each event
             costs: list[float] = []
             ray.after(lambda actor, method, value: costs.append(ray.driver_seconds) if method == "train" else None)
-            (study,) = run_experiment(spec, progress=False).studies
+            with _hyperopt_time() as hyperopt:
+                (study,) = run_experiment(spec, progress=False).studies
         snapshots = [path for path in spec.run_folder.glob("studies/*/snapshots/*") if path.is_file()]
         store = spec.run_folder / "study.db"
         return {
@@ -111,6 +117,7 @@ def measure(arm: Arm, strategy: str) -> dict[str, Any]:
             "driver_cpu_seconds": ray.driver_seconds,
             "driver_ms_per_report": 1000 * ray.driver_seconds / len(costs),
             "driver_ms_per_report_by_part": by_parts(costs),
+            "hyperopt_ms_per_trial": 1000 * sum(hyperopt) / len(study.trials),
             "slots_busy": slots_busy(study.trials, arm.slots),
             "driver_bytes": {"before": before, "most": _resident()},
             "store_bytes": store.stat().st_size,
@@ -137,6 +144,29 @@ def experiment(arm: Arm, strategy: str, folder: str) -> dict[str, Any]:
         "wandb": {"mode": "disabled"},
         "cluster": {"storage": folder, "gpus_per_trial": 0, "max_concurrent": arm.slots},
     }
+
+
+@contextlib.contextmanager
+def _hyperopt_time() -> Iterator[list[float]]:
+    """Yields the CPU seconds that HyperOpt takes in the block for its proposals, and to hear of ended trials."""
+    from ray.tune.search.hyperopt import HyperOptSearch
+
+    spent: list[float] = []
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any, **options: Any) -> Any:
+            began = time.thread_time()
+            try:
+                return method(*arguments, **options)
+            finally:
+                spent.append(time.thread_time() - began)
+
+        return called
+
+    with contextlib.ExitStack() as stack:
+        for name in ("suggest", "on_trial_complete"):
+            stack.enter_context(mock.patch.object(HyperOptSearch, name, timed(getattr(HyperOptSearch, name))))
+        yield spent
 
 
 def by_parts(costs: list[float]) -> list[float]:
