@@ -66,7 +66,7 @@ class VirtualTime:
 
     @contextlib.contextmanager
     def simulating(self) -> Iterator[None]:
-        """A block in which the simulation computes: no time passes by it."""
+        """Begins a block in which the simulation computes: no time passes by it."""
         if self._since is None or threading.get_ident() != self._driver:
             yield
             return
@@ -139,7 +139,7 @@ class VirtualTime:
 
 
 def simulated(method: Callable[P, R]) -> Callable[P, R]:
-    """A method of a simulation that the driver calls, by which no time passes; see `VirtualTime.simulating`."""
+    """Makes a method of a simulation take no time when the driver calls it; see `VirtualTime.simulating`."""
 
     @functools.wraps(method)
     def called(*arguments: P.args, **options: P.kwargs) -> R:

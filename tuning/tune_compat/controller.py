@@ -4,11 +4,11 @@
 relies on, whichever supervisor is used:
 
 - Trials keep their index in Tune's list: callbacks identify them by it, and Tune would move a restarted trial to the
-  end. New trials are named by it, so a trial has the same name in every run.
+  end.
 - Processes are those of a `SlotPool`, which several controllers share, instead of Tune's own cache of them. One of
   Tune's steps is two calls here, with the wait for an event between them, which all controllers share.
-- What Tune saves is sealed (`tuning.tune_compat.snapshots`). If Tune cannot go on from a snapshot, the run ends: Tune
-  by itself would begin anew.
+
+What Tune saves, and goes on from, is in `tuning.tune_compat.saving_controller`.
 
 Read against ray 2.60. The tests of `tests/tuning/tune_compat` and `tests/tuning/supervision` drive it.
 """
@@ -17,29 +17,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Protocol
 
 from ray.exceptions import RayActorError
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.tune_config import ResumeConfig
 
 from cluster.storage import StorageError
-from trainables.machine import clock
-from tuning.errors import RunFolderError
 from tuning.tune_compat import internals
-from tuning.tune_compat.snapshots import Snapshots, forget_restored
+from tuning.tune_compat.saving_controller import SavingController, SnapshotPolicy
 from tuning.tune_compat.study_actors import StudyActors
-
-TOGETHER = 64  # ended trials that are saved in one file
 
 logger = logging.getLogger(__name__)
 
 
-class Supervisor(Protocol):
+class Supervisor(SnapshotPolicy, Protocol):
     """Decides what becomes of a study's trials; see `tuning.supervision.supervisor`."""
 
     def end_step(self, controller: Controller) -> None:
@@ -59,16 +51,6 @@ class Supervisor(Protocol):
     def retrying(self, trial: Trial, error: Exception) -> contextlib.AbstractContextManager[None]:
         """A block in which Tune decides by `trial.max_failures` whether the failed trial starts again."""
 
-    @property
-    def may_snapshot(self) -> bool:
-        """False to put off a snapshot that a changed trial would cause."""
-
-    def record_snapshot(self, seconds: float) -> None:
-        """Called when a snapshot has been taken, with the driver's time that it took."""
-
-    def position(self, trial: str) -> int:
-        """Returns the number of recorded events of the trial with that id, 0 without any; stored with each snapshot."""
-
     def close(self) -> None:
         """Called when the study has ended, or the driver does."""
 
@@ -84,16 +66,14 @@ class Room(Protocol):
         """Called before a process is asked for; False if there is no slot for it after all."""
 
 
-class Controller(TuneController):  # type: ignore[misc]
+class Controller(SavingController):
     """The controller of one study; `tuning.tune_compat.tune_run` makes it.
 
     Args:
         supervisor: of the study.
         actors: the study's part of the processes.
-        snapshots: seal what Tune saves; None: nothing is to be resumed from it.
-        name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run; None: Tune
-            names them.
         fixed_members: True: all trials exist from the start (a population), and each may be paused and go on.
+        options: of `SavingController` and of Tune.
 
     Raises:
         RunFolderError: Tune cannot go on from the snapshot.
@@ -104,30 +84,18 @@ class Controller(TuneController):  # type: ignore[misc]
         *arguments: Any,
         supervisor: Supervisor,
         actors: StudyActors,
-        snapshots: Snapshots | None = None,
-        name_trial: Callable[[int], str] | None = None,
         fixed_members: bool = False,
         **options: Any,
     ) -> None:
-        self._supervisor, self._snapshots, self._name_trial = supervisor, snapshots, name_trial
-        self._fixed_members = fixed_members
-        self._resume_error: Exception | None = None
+        self._supervisor, self._fixed_members = supervisor, fixed_members
         self._room: Room | None = None
         self._asked = 0  # processes that it has asked for
         self._held_back: list[Trial] = []  # for which there was no room
         self._unfit: set[Any] = set()  # processes that failed, or are stopped in the middle of a call
-        self._own = {*vars(self), "_own"}  # attributes left out of Tune's pickle
-        super().__init__(*arguments, **options, reuse_actors=False, resource_manager_factory=lambda: None)
+        super().__init__(
+            *arguments, policy=supervisor, **options, reuse_actors=False, resource_manager_factory=lambda: None
+        )
         self._actor_manager = actors
-        if self._resume_error is not None:
-            raise RunFolderError(
-                f"the snapshot in {self.experiment_path} is whole, but Tune cannot go on from it: "
-                f"{self._resume_error}. Was it made with another version of Ray, or other code?"
-            ) from self._resume_error
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Part of Tune's snapshot: a resumed run has another supervisor and other nodes."""
-        return {name: value for name, value in super().__getstate__().items() if name not in self._own}
 
     # What a supervisor may read and do.
 
@@ -203,10 +171,6 @@ class Controller(TuneController):  # type: ignore[misc]
         """Kill the processes whose end Tune waits for: they would first compute to the next report."""
         internals.kill_stopping(self)
 
-    def save_now(self) -> None:
-        """Take a snapshot, and return when it is on the storage."""
-        self.checkpoint(force=True, wait=True)
-
     # What the rounds call: Tune's own `step`, with its wait for an event left out (`tuning.supervision.rounds`).
 
     def begin_step(self) -> None:
@@ -250,80 +214,10 @@ class Controller(TuneController):  # type: ignore[misc]
         super().on_step_end()
         self._supervisor.end_step(self)
 
-    def resume(self, resume_config: Any) -> None:
-        """Called by Tune, which logs what is raised here and would begin anew."""
-        try:
-            super().resume(resume_config=resume_config)
-        except Exception as error:
-            self._resume_error = error
-            raise
-        forget_restored(self._staged)
-        if self._snapshots is not None:  # those that have been set apart, and have not begun again, are saved
-            apart = self._snapshots.apart
-            self._trials_to_cache -= {one for one in self._trials if one.is_finished() and one.trial_id in apart}
-
-    def save_to_dir(self) -> None:
-        """Called by Tune for each snapshot.
-
-        Raises:
-            StorageError: the one before cannot be written.
-        """
-        if self._snapshots is None:
-            super().save_to_dir()
-            return
-        self._snapshots.settle()
-        self._set_ended_apart(self._snapshots)
-        super().save_to_dir()
-        # Only trials in this snapshot: later ones are proposed again on a resume, maybe with other values, so their
-        # records start at 0.
-        self._snapshots.seal(self._staged, self._session_str, self._positions(self._trial_metadata))
-
-    def _set_ended_apart(self, snapshots: Snapshots) -> None:
-        """Take trials that have ended out of what Tune saves, as soon as there are many of them."""
-        living = {trial.trial_id for trial in self._live_trials if not trial.is_finished()}
-        saved = self._get_trial_checkpoints()
-        if len(ended := saved.keys() - living) >= TOGETHER:
-            apart = {trial: saved.pop(trial) for trial in list(saved) if trial in ended}
-            snapshots.set_apart(list(apart.values()), self._positions(apart))
-
-    def _positions(self, trials: Iterable[str]) -> dict[str, int]:
-        return {trial: self._supervisor.position(trial) for trial in trials}
-
-    @property
-    def _staged(self) -> Path:
-        return Path(self._storage.experiment_driver_staging_path)
-
     def cleanup(self) -> None:
         """Called by Tune when the study has ended, or the driver does."""
         super().cleanup()
         self._supervisor.close()
-
-    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
-        """Take a snapshot if a trial has changed, at once, and so compute little again if the driver is killed.
-
-        A report without its checkpoint cannot be continued from, so it needs no snapshot. The supervisor may put off
-        snapshots where there are many of them.
-        """
-        unchanged = all(trial.is_saving for trial in self._trials_to_cache)
-        if not force and (unchanged or self._snapshots is None or not self._supervisor.may_snapshot):
-            return
-        taken = self._checkpoint_manager
-        before, started = taken._last_save_time, clock.monotonic()
-        # A local folder takes milliseconds, so wait; a bucket uploads in the background.
-        wait = wait or not self._storage.custom_fs_provided
-        super().checkpoint(force=force, wait=wait)
-        if wait and self._snapshots is not None:
-            self._snapshots.settle()
-        if taken._last_save_time != before:
-            self._supervisor.record_snapshot(clock.monotonic() - started)
-
-    def _update_trial_queue(self, *arguments: Any, **options: Any) -> bool:
-        """Trials are named by their place: one that a killed driver had begun after its last snapshot is proposed again
-        under the same name, and goes on with the record and in the folder that it has."""
-        if self._name_trial is None:
-            return bool(super()._update_trial_queue(*arguments, **options))
-        with internals.next_trial_id(self._name_trial(len(self._trials))):
-            return bool(super()._update_trial_queue(*arguments, **options))
 
     def _process_trial_results(self, trial: Trial, results: Any) -> None:
         if (actor := internals.actor_of(trial)) is not None:
@@ -337,15 +231,6 @@ class Controller(TuneController):  # type: ignore[misc]
     def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
         with self._supervisor.retrying(trial, exception):
             super()._process_trial_failure(trial, exception)
-
-    def _requeue_restored_trials(self, trials: list[Trial], resume_config: ResumeConfig) -> None:
-        failed = [trial for trial in trials if trial.status == Trial.ERROR]
-        super()._requeue_restored_trials(trials, resume_config)
-        if resume_config.errored == ResumeConfig.ResumeType.RESUME:
-            internals.reset_failures(failed)
-        if (name := self._name_trial) is not None:
-            places = {name(number): number for number in range(len(self._trials))}
-            self._trials.sort(key=lambda trial: places[trial.trial_id])  # Ray has put the last one to report first
 
     def _maybe_add_actors(self) -> None:
         super()._maybe_add_actors()

@@ -16,7 +16,7 @@ from trainables.checkpoints.storage import FOLDERS
 from tuning.errors import RunFolderError
 from tuning.spec.models import ExperimentSpec
 from tuning.testing.simulated_ray import SimulatedNode
-from tuning.tune_compat import controller
+from tuning.tune_compat import saving_controller
 from tuning.tune_compat.snapshots import STATE, TRIALS, Snapshot, Snapshots, find_snapshots
 
 TOGETHER = 4  # ended trials in one file, here
@@ -50,7 +50,7 @@ def newest(folder: Path) -> Snapshot:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a file of ended trials hold few of them."""
-    monkeypatch.setattr(controller, "TOGETHER", TOGETHER)
+    monkeypatch.setattr(saving_controller, "TOGETHER", TOGETHER)
 
 
 def take(snapshots: Snapshots, folder: Path, trials: Mapping[str, int]) -> None:

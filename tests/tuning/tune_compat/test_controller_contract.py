@@ -24,6 +24,7 @@ from tuning.spec.models import STUDIES, ExperimentSpec
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode, simulated_ray
 from tuning.tune_compat.controller import Controller
 from tuning.tune_compat.heartbeats import BEATS
+from tuning.tune_compat.saving_controller import SavingController
 from tuning.tune_compat.settings import tune_settings
 from tuning.tune_compat.snapshots import Snapshot, find_snapshots
 from tuning.tune_compat.tune_run import slot_environment
@@ -65,8 +66,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in overridden():
-            patch.setattr(Controller, name, noted(name, vars(Controller)[name]))
+        for owner, name in overridden():
+            patch.setattr(owner, name, noted(name, vars(owner)[name]))
         with pytest.raises(PowerCut):
             cut_short(spec)
         with simulated_ray() as ray, pytest.MonkeyPatch.context() as simulated:
@@ -94,10 +95,11 @@ def cut_short(spec: ExperimentSpec) -> None:
         run_experiment(spec, progress=False)
 
 
-def overridden() -> list[str]:
-    """Methods of Tune's controller that ours has, too."""
-    functions = (name for name, value in vars(Controller).items() if inspect.isfunction(value))
-    return [name for name in functions if hasattr(TuneController, name) and name != "__init__"]
+def overridden() -> list[tuple[type, str]]:
+    """Methods of Tune's controller that ours has, too, each with the class that has it."""
+    ours = ((owner, name) for owner in (Controller, SavingController) for name in vars(owner))
+    functions = ((owner, name) for owner, name in ours if inspect.isfunction(vars(owner)[name]))
+    return [(owner, name) for owner, name in functions if hasattr(TuneController, name) and name != "__init__"]
 
 
 def test_the_story_ends_with_every_trial_complete_and_in_its_place(story: Story) -> None:
@@ -109,7 +111,7 @@ def test_the_story_ends_with_every_trial_complete_and_in_its_place(story: Story)
 
 def test_tune_calls_every_method_that_the_controller_overrides(story: Story) -> None:
     assert len(overridden()) > 10
-    assert [name for name in overridden() if not story.called[name]] == []
+    assert [name for _, name in overridden() if not story.called[name]] == []
 
 
 def test_processes_of_trials_start_in_the_environment_that_waiting_workers_are_started_in(story: Story) -> None:

@@ -23,7 +23,7 @@ from ray.tune.experiment.trial import _TrainingRunMetadata
 from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
-from tuning.tune_compat import controller, internals
+from tuning.tune_compat import controller, internals, saving_controller
 from tuning.tune_compat.controller import Controller
 from tuning.tune_compat.population import continue_from
 from tuning.tune_compat.processes import as_actor_error
@@ -144,9 +144,10 @@ def test_the_messages_that_tell_a_processes_end_have_the_fields_that_are_read() 
 
 def test_what_the_controller_overrides_is_there_and_takes_the_same() -> None:
     """A method that Ray has renamed would never be called, and nothing would say so."""
-    tree = ast.parse(inspect.getsource(controller))
+    trees = [ast.parse(inspect.getsource(module)) for module in (controller, saving_controller)]
     extended = {
         node.func.attr
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
@@ -156,6 +157,6 @@ def test_what_the_controller_overrides_is_there_and_takes_the_same() -> None:
     assert len(extended) > 10
     for name in sorted(extended):
         theirs = list(inspect.signature(getattr(TuneController, name)).parameters.values())
-        ours = inspect.signature(vars(Controller)[name])
+        ours = inspect.signature(getattr(Controller, name))
         given = {p.name: None for p in theirs if p.name != "self" and p.kind is not p.VAR_KEYWORD}
         ours.bind(None, **given) if given else ours.bind(None)
