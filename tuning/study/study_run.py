@@ -127,10 +127,11 @@ class StudyRun:
 
     @property
     def spare_slots(self) -> int:
-        """The number of slots in which trials wait for others of their population. A function's trials keep them."""
-        population = (
-            self.study.plan.population if self._by_class else None
-        )  # a function's process computes for no other
+        """The number of slots in which trials wait for others of their population.
+
+        A function's trials keep theirs: such a process computes for no other study.
+        """
+        population = self.study.plan.population if self._by_class else None
         return 0 if population is None else population.spare_slots()
 
     def give_slot(self) -> bool:
