@@ -75,13 +75,13 @@ def search(folder: Path, trials: int) -> tuple[StudyOutcome, SimulatedRay]:
 def test_a_budget_of_hours_of_device_time_is_kept_to_the_tick(tmp_path: Path) -> None:
     def budgeted(folder: Path) -> tuple[StudyOutcome, SimulatedRay]:
         endless = [{"kind": "random", "trials": None}]
-        spec = long_experiment(folder, strategies=endless, budget={"device_hours": 8}, fixed=an_epoch_of(HOUR / 4))
+        spec = long_experiment(folder, strategies=endless, budget={"device_hours": 7.5}, fixed=an_epoch_of(HOUR / 4))
         return run_study(spec, tick=300.0)
 
     study, _ = run_twice(budgeted, tmp_path)
     assert study.budget is not None
     assert study.budget.reached
-    assert 8 * HOUR <= study.device_seconds <= 8 * HOUR + 2 * 300.0
+    assert 7.5 * HOUR <= study.device_seconds <= 7.5 * HOUR + 2 * 300.0
     assert {trial.state for trial in study.trials} == {TrialState.COMPLETED, TrialState.STOPPED}
 
 
