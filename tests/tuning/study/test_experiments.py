@@ -20,6 +20,7 @@ from tests.support.raylets import TRIALS
 from tests.support.specs import curve_experiment, places_fields
 from tests.support.stamped import stamps
 from trainables.checkpoints.manifest import CheckpointManifest
+from trainables.checksums import DamagedCheckpoint
 from tuning import compare, load_spec, run_experiment
 from tuning.checkpoints import study_states
 from tuning.cli import main
@@ -180,10 +181,12 @@ def test_a_long_trial_of_a_grid_whose_process_dies_goes_on_from_its_last_optimiz
 
     def kill_after_second_epoch() -> None:
         until = time.monotonic() + 120
-        while not (folders := list(spec.run_folder.glob("studies/*/*/checkpoint_000001/recipe.json"))):
+        while not found:
             assert time.monotonic() < until, "the trial has not saved a checkpoint of its second epoch"
             time.sleep(0.01)
-        found.append(CheckpointManifest.read(folders[0].parent))
+            for file in spec.run_folder.glob("studies/*/*/checkpoint_000001/recipe.json"):
+                with contextlib.suppress(DamagedCheckpoint):  # Tune has not copied all of it yet
+                    found.append(CheckpointManifest.read(file.parent))
         killed.extend(kill_the_trials_below_this_process())
 
     killer = threading.Thread(target=kill_after_second_epoch)
