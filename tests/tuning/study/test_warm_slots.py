@@ -132,7 +132,8 @@ with tune_settings(), connect(ClusterSpec(), run_folder=Path(FOLDER), imports=sl
 @pytest.mark.parametrize("module", ["trainables.finetune.finetune", "trainables.worker.slot"])
 def test_a_slot_takes_the_process_that_was_warmed_up_for_it(module: str, tmp_path: Path) -> None:
     """The first module is of trials of the fine-tuning, the second of any."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    # Tune's own loggers, which no study has, import tensorboardX, and that torch.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     environment.pop("RAY_AUTH_MODE", None)
     ended = subprocess.run(
         [sys.executable, "-c", WARM, str(tmp_path), module],

@@ -125,7 +125,8 @@ def test_a_node_is_lost_in_the_middle_of_a_run_and_all_trials_are_complete(nodes
 
 
 def test_all_strategies_go_on_while_one_node_is_killed_and_one_cut_off(nodes: RayNodes, tmp_path: Path) -> None:
-    """The grid loses one and gets one; the population loses that, silently; the search has what is left."""
+    """One after the other: the grid loses one and gets one; the population loses that, silently; the search has what is
+    left."""
     killed = nodes.start("killed too", cpus=2, gpus=2)
     joined: list[Future[RayNode]] = []
 
@@ -144,8 +145,9 @@ def test_all_strategies_go_on_while_one_node_is_killed_and_one_cut_off(nodes: Ra
             one(line)
 
     strategies = [{**GRID, "points": 4}, PBT, HYPEROPT_ASHA]
+    cluster = {"address": nodes.nodes[0].address, "max_concurrent": None, "fill_slots": False}
     with ThreadPoolExecutor(1) as starter:
-        _, outcome, lines = run(nodes, tmp_path, act, strategies=strategies)
+        _, outcome, lines = run(nodes, tmp_path, act, strategies=strategies, cluster=cluster)
     assert all(one.done for one in happen), lines
     for study in outcome.studies:
         assert {trial.error for trial in study.trials} == {None}, lines
