@@ -43,7 +43,7 @@ MEMORY = Path("/dev/shm")  # nobody waits for a disk
 
 
 class Arm(NamedTuple):
-    """One measurement."""
+    """Describes one study to measure: its slots, and its trials."""
 
     slots: int
     trials: int

@@ -1,4 +1,4 @@
-"""What `benchmarks.simulated_scale` counts, on arms of a few trials."""
+"""Tests what `benchmarks.simulated_scale` counts, on arms of a few trials."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ class SlowDriver:
 
 
 def test_where_to_decide_takes_long_checkpoints_are_dropped_later_and_all_of_them(tmp_path: Path) -> None:
-    """With thousands of living trials: a report must not wait for that."""
+    """A report must not wait for that where thousands of trials live."""
     with clock.use(SlowDriver()):
         kept, left = Study(tmp_path), []
         for epoch in range(1, 13):

@@ -69,7 +69,7 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExperimentOutcome,
 def test_slots_are_in_use_while_members_of_unequal_pace_wait(
     strategies: list[dict[str, Any]], seeds: list[int], tmp_path: Path
 ) -> None:
-    """In use are 0.96 and 0.87 of them where held members keep theirs."""
+    """Where held members keep their slots, 0.96 and 0.87 of all are in use."""
     outcome, _ = simulated(experiment(tmp_path, *strategies, seeds=seeds))
     spans = [
         [(report.time - float(str(report.params[EPOCH])), report.time) for report in trial.reports]

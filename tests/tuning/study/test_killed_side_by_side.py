@@ -93,7 +93,7 @@ def check_complete(study: StudyOutcome) -> None:
 
 
 def check_decisions(spec: ExperimentSpec, after: dict[str, StudyOutcome]) -> None:
-    """What does not depend on the order of arrival is as undisturbed: a population, and the values of random draws."""
+    """Checks that populations and random draws, which no order of arrival changes, are as undisturbed."""
     undisturbed = in_virtual_time(spec.model_copy(update={"name": "undisturbed"}))
     for expected in undisturbed.studies:
         study = after[f"{expected.strategy} {expected.seed}"]

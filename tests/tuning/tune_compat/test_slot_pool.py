@@ -1,4 +1,4 @@
-"""What the pool of processes asks Ray for: once for all results that have arrived, not once for each."""
+"""The pool of processes asks Ray once for all results that have arrived, not once for each."""
 
 from __future__ import annotations
 

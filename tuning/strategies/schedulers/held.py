@@ -35,7 +35,7 @@ class HeldMembers:
         self._kept_until.pop(trial.trial_id, None)
 
     def clear(self) -> None:
-        """Hold nobody."""
+        """Let go of every held member."""
         self._kept_until.clear()
 
     def waiting(self) -> set[str]:
