@@ -165,6 +165,7 @@ def build_training(params: Params, spec: FineTuneSpec) -> Training:
     """
     take_cores()
     params = resolve_params(params, spec)
+    spec = spec.seeded(params)
     target = load_trainable(spec.trainable)
     set_allocator(expandable_segments=spec.expandable_segments)
     cap_device_memory()  # before a model is on the device

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -23,12 +23,11 @@ from pydantic import (
 )
 
 from trainables import tunables
-from trainables.tunables import CustomTunable, ModelKey, Tunable, find_tunable
+from trainables.tunables import LARGEST_SEED, TRAINING_SEEDS, CustomTunable, ModelKey, Tunable, find_tunable
 
 Value: TypeAlias = tunables.Value
 Params: TypeAlias = Mapping[str, Value]  # the values of one trial, by tunable name
 Epochs = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # passes over the training split, whole or in part
-LARGEST_SEED = 2**32 - 1  # NumPy's generators take no larger seed
 
 
 def whole_seed(raw: object) -> int:
@@ -273,3 +272,8 @@ class FineTuneSpec(Frozen):
         """The seeds in force: the specific ones, else `seed`."""
         order, head = (self.seed if own is None else own for own in (self.data_order_seed, self.head_seed))
         return TrainingSeeds(order, head)
+
+    def seeded(self, params: Params) -> Self:
+        """Returns the spec of a trial with `params`: training seeds among them hold in place of the spec's."""
+        own = {name: whole_seed(params[name]) for name in TRAINING_SEEDS if params.get(name) is not None}
+        return self.model_copy(update=own) if own else self

@@ -52,6 +52,8 @@ class Tunable:
         return None
 
 
+LARGEST_SEED = 2**32 - 1  # NumPy's generators take no larger seed
+TRAINING_SEEDS = ("data_order_seed", "head_seed")  # as fields of a spec they hold for all trials
 LR_SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 
 TUNABLES: dict[str, Tunable] = {
@@ -94,6 +96,24 @@ TUNABLES: dict[str, Tunable] = {
             8,
             in_flight=False,
             why_not_in_flight="it changes the validation inputs, so scores before and after do not compare",
+        ),
+        Tunable(
+            "head_seed",
+            "int",
+            "seed of the model's head and of dropout",
+            0,
+            LARGEST_SEED,
+            in_flight=False,
+            why_not_in_flight="the head is drawn at the start of a trial",
+        ),
+        Tunable(
+            "data_order_seed",
+            "int",
+            "seed of the order of the rows",
+            0,
+            LARGEST_SEED,
+            in_flight=False,
+            why_not_in_flight="another order in the middle of an epoch would leave rows out and repeat others",
         ),
     )
 }

@@ -88,7 +88,8 @@ def _call(
         take_cores()
         set_allocator(expandable_segments=spec.expandable_segments)
         cap_device_memory()
-        target(resolve_params(params, spec), spec=spec)
+        resolved = resolve_params(params, spec)
+        target(resolved, spec=spec.seeded(resolved))
 
 
 class Slot(tune.Trainable):  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from trainables.errors import InputError
-from trainables.spec import LARGEST_SEED
+from trainables.tunables import LARGEST_SEED
 from tuning.cli.command import Command
 from tuning.cli.exit_status import SUCCESS
 from tuning.cli.parameters import experiment_argument, storage_option, store_option

@@ -12,10 +12,10 @@ from typing import Protocol, TypeAlias
 
 from trainables.reporting import Report
 from trainables.spec import Value
+from trainables.tunables import TRAINING_SEEDS
 from tuning.outcome import Confirmation, Stretch, StudyOutcome
 
 Model: TypeAlias = tuple[Hashable, ...]
-TRAINING_SEEDS = ("data_order_seed", "head_seed")  # attributes of a study
 
 
 class HasModels(Protocol):

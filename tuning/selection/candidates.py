@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from trainables.spec import FineTuneSpec
 from tuning.outcome import Stretch, StudyOutcome, StudyState, TrialState
-from tuning.selection.schedules import schedule_of
+from tuning.selection.schedules import schedule_of, unseeded
 from tuning.spec.models import ExperimentSpec
 from tuning.study.precision import trained_spec
 
@@ -28,8 +28,8 @@ class Candidate(NamedTuple):
 def candidates(study: StudyOutcome, top: int) -> tuple[Candidate, ...]:
     """Return the `top` best configurations of `study`, each of another trial; ties go to the earlier one.
 
-    Failed trials are left out. So is a trial that had the values of a better one all the way: the two would be the same
-    training.
+    Failed trials are left out. So is a trial that had the values of a better one all the way, other training seeds
+    apart: the two would be the same training.
     """
     sign = 1 if study.mode == "max" else -1
     alive = (trial for trial in study.trials if trial.state is not TrialState.FAILED)
@@ -38,7 +38,7 @@ def candidates(study: StudyOutcome, top: int) -> tuple[Candidate, ...]:
     found: list[Candidate] = []
     for trial, report in scored:
         schedule = schedule_of(study.history(trial, report))
-        if len(found) < top and all(schedule != other.schedule for other in found):
+        if len(found) < top and all(unseeded(schedule) != unseeded(other.schedule) for other in found):
             searched = report.metrics[study.metric]
             found.append(Candidate(len(found) + 1, trial.id, report.epoch, schedule, searched))
     return tuple(found)

@@ -34,7 +34,7 @@ from trainables.worker.job_slot import JobCall
 from trainables.worker.team import WorkerDied
 from tuning.outcome import Confirmation
 from tuning.selection.candidates import Candidate, candidates, training_spec
-from tuning.selection.schedules import segments_of
+from tuning.selection.schedules import segments_of, unseeded
 from tuning.selection.training_jobs import JobLost, JobResult, TrainingJob, run_jobs
 from tuning.spec.models import ExperimentSpec, study_name
 from tuning.study.resume import Search, StudyPlan
@@ -90,7 +90,9 @@ class StudyConfirmation:
         assert plan.recorded is not None
         self.spec, self.plan, self.study, self._storage = spec, plan, plan.recorded, storage
         self.writer, self.seeds = store.writer(spec.name, self.study), spec.confirm.seeds
-        self.candidates = {one.rank: one for one in candidates(self.study, spec.confirm.top)}
+        # Each training has a seed of its own, also where one was searched.
+        chosen = candidates(self.study, spec.confirm.top)
+        self.candidates = {one.rank: one._replace(schedule=unseeded(one.schedule)) for one in chosen}
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from trainables.checkpoints.manifest import Segment
 from trainables.reporting import Report
+from trainables.tunables import TRAINING_SEEDS
 from tuning.outcome import Stretch
 
 
@@ -22,6 +23,14 @@ def schedule_of(history: Iterable[Report]) -> tuple[Stretch, ...]:
         else:
             stretches.append(Stretch(stretches[-1].end if stretches else 0.0, report.epoch, dict(report.params)))
     return tuple(stretches)
+
+
+def unseeded(schedule: Iterable[Stretch]) -> tuple[Stretch, ...]:
+    """Return a schedule without the training seeds that were searched with its other values."""
+    return tuple(
+        stretch._replace(params={name: value for name, value in stretch.params.items() if name not in TRAINING_SEEDS})
+        for stretch in schedule
+    )
 
 
 def segments_of(schedule: Iterable[Stretch]) -> tuple[Segment, ...]:

@@ -33,6 +33,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "seq_len",
         "sequence_length",
     ),
+    "data_order_seed": ("data_seed",),
     "model.hidden_dropout_prob": ("dropout", "hidden_dropout", "dropout_prob", "hidden_dropout_prob", "dropout_rate"),
     "model.attention_probs_dropout_prob": ("attention_dropout", "attention_probs_dropout_prob", "attn_dropout"),
 }

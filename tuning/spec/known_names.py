@@ -128,6 +128,8 @@ def suggest_hyperparameter(name: str, root: type[BaseModel]) -> str:
     Args:
         root: the model of a whole spec.
     """
+    if _meant_key(name) == "seed" or name == "seed":
+        return "write seed at the top level; what can be searched are head_seed and data_order_seed"
     if meant_tunable(name) is None:
         if (elsewhere := ELSEWHERE.get(_plain(name))) is not None:
             return elsewhere

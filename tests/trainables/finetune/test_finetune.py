@@ -11,6 +11,7 @@ import torch
 from transformers import TrainerCallback
 
 from trainables.finetune.finetune import FineTuning
+from trainables.lookup import build_training
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Subset
 
@@ -93,6 +94,15 @@ def test_the_order_of_rows_and_the_head_have_seeds_of_their_own(spec: FineTuneSp
     assert not torch.equal(weights(one), weights(headed))
     rows, rows_ordered, rows_headed = (seen(training, 0.25) for training in (one, ordered, headed))
     assert rows == rows_headed != rows_ordered
+
+
+def test_seeds_that_are_searched_are_those_of_the_spec(spec: FineTuneSpec) -> None:
+    given = spec.model_copy(update={"data_order_seed": 5, "head_seed": 6})
+    searched = build_training({**CLONE, "data_order_seed": 5, "head_seed": 6}, spec)
+    assert isinstance(searched, FineTuning)
+    held = FineTuning(CLONE, given)
+    assert torch.equal(weights(searched), weights(held))
+    assert seen(searched, 0.25) == seen(held, 0.25)
 
 
 def test_a_trial_learns_and_reports_its_epochs(spec: FineTuneSpec) -> None:

@@ -60,6 +60,17 @@ def test_the_best_of_distinct_trials_are_confirmed_without_failed_ones() -> None
 
 
 @pytest.mark.unit
+def test_configurations_that_differ_in_their_training_seeds_alone_are_one() -> None:
+    rates = (0.1, 0.1, 0.2)
+    reports = [make_report(1, 0.9 - number / 10, rate) for number, rate in enumerate(rates)]
+    trials = [
+        trial(number, [report._replace(params={**report.params, "head_seed": number})])
+        for number, report in enumerate(reports)
+    ]
+    assert [one.trial for one in candidates(study("random", trials), top=3)] == ["t0", "t2"]
+
+
+@pytest.mark.unit
 def test_of_a_population_the_schedule_behind_the_report_is_confirmed() -> None:
     (best, *_) = candidates(study("pbt", list(population())), top=1)
     assert (best.trial, best.epoch) == ("t1", 3)

@@ -241,6 +241,18 @@ KINDS: dict[str, tuple[str, str, str]] = {
         "explore: false perturbs nothing",
     ),
     "negative seed of the head": ("head_seed=-1", "head_seed", "whole number from 0 to 4294967295"),
+    "searched seed that is none": (
+        "space.head_seed={choice: [-1, 2]}",
+        "space.head_seed.choice.0",
+        "must be at least 0",
+    ),
+    "seed of the head twice": (
+        "head_seed=1 space.head_seed={choice: [1, 2]}",
+        "head_seed",
+        "stands under space.head_seed",
+    ),
+    "seed that pbt would perturb": ("space.data_order_seed={int: [0, 9]}", "space.data_order_seed", "mutate: false"),
+    "seed by its name in transformers": ("space.seed={choice: [1, 2]}", "space.seed", "searched are head_seed"),
     "nothing to search": ("space={}", "space", "has nothing to search"),
     "unknown trainable": ("trainable=finetun", "trainable", "did you mean finetune?"),
     "trainable without a module": ("trainable=no_such_module:train", "trainable", "no module no_such_module"),

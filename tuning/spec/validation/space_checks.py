@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 from trainables.errors import InputError, nearest
-from trainables.tunables import TUNABLES
+from trainables.tunables import TRAINING_SEEDS, TUNABLES
 from trainables.user_trainer.hp_space import resolve_hp_space
 from tuning.space import FunctionSpace, Space, unknown_name_rule
 from tuning.spec.known_names import suggest_hyperparameter
@@ -59,6 +59,9 @@ def check_fixed(draft: Draft) -> Iterator[Mistake]:
             yield Mistake(path, rule, value)
         if name in searched | set(spec.space.names):
             yield Mistake(path, "stands in the space, too", value, "keep it in one of the two places")
+    for name in TRAINING_SEEDS:
+        if (held := getattr(spec, name)) is not None and (where := typed(draft).get(name)):
+            yield Mistake(name, f"stands under {where}, too", held, "keep it in one of the two places")
     if {"warmup_steps", "warmup_ratio"} <= searched | spec.fixed.keys() and not {
         "warmup_steps",
         "warmup_ratio",

@@ -12,10 +12,9 @@ from trainables.epochs import ROUNDING
 from trainables.errors import InputError, nearest
 from trainables.models.encoders import check_model, checkpoint_keys
 from trainables.models.files import longest_input
-from trainables.spec import LARGEST_SEED
 from trainables.tasks import find_task, find_tasks
 from trainables.tasks.row_cache import rows_cached
-from trainables.tunables import ADAM_ONLY, Dropout, find_tunable
+from trainables.tunables import ADAM_ONLY, LARGEST_SEED, Dropout, find_tunable
 from tuning.space import NamedSpace
 from tuning.spec.mistakes import Mistake, join_path
 from tuning.spec.models import ExperimentSpec, folder_name
