@@ -45,6 +45,7 @@ from tuning.study.packing import pack_session
 from tuning.study.precision import Decision, decide_precision
 from tuning.study.resume import Search
 from tuning.study.study import Study, run_order
+from tuning.study.user_studies import add_to_user_studies, read_user_studies
 from tuning.study.worker_imports import slot_imports
 from tuning.supervision.stop_signals import stoppable
 from tuning.tracking.tracking import Tracking
@@ -85,7 +86,7 @@ def run_experiment(
 
     Raises:
         SpecError: all mistakes of a spec that had still to be loaded; or a trainable of the user's own cannot be
-            imported, or a model may not be fetched.
+            imported, a model may not be fetched, or an Optuna study of the user's cannot be read.
         RunFolderError: the folder exists already (without `resume` and `fresh`), does not exist (with `resume`), is
             another spec's, is damaged, was fetched (without `trust_fetched`), was made with something else (without
             `force`), or another process runs the experiment.
@@ -99,17 +100,20 @@ def run_experiment(
         spec = spec.model_copy(update={"extended": ()})
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     require_runnable(spec)
+    known = [] if resume else read_user_studies(spec)
     options = {"resume": resume, "force": force, "trust_fetched": trust_fetched, "fresh": fresh}
     with (
         locked_run_storage(spec, take_over=take_over) as storage,
         claim(spec, storage, tracking, progress, **options) as claimed,
     ):
+        claimed.print(*known)
         with ready(claimed) as (session, studies):
             shared = search(claimed, studies, session)
             select(claimed, shared)
             test(claimed, shared)
             storage.save()
         outcome = claimed.store.load(spec.name)
+        claimed.print(*add_to_user_studies(claimed.spec, outcome))
     if (more := with_another_seed(claimed.spec, outcome)) is None:
         return outcome
     claimed.say(

@@ -83,7 +83,9 @@ class Film:
     @property
     def studies(self) -> list[Path]:
         """The folders of the studies."""
-        return [self.spec.run_folder / STUDIES / f"{one['kind']}-seed0" for one in self.raw["strategies"]]
+        return [
+            self.spec.run_folder / STUDIES / f"{one.get('label', one['kind'])}-seed0" for one in self.raw["strategies"]
+        ]
 
     def shoot(self) -> ExperimentOutcome:
         """Runs it, with moments before each answer of a trial's process, and before each commit to the store."""

@@ -21,9 +21,17 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # small ones, each with enough to dec
     "random_asha": {"kind": "random_asha", "trials": 6},
     "hyperopt": {"kind": "hyperopt", "trials": 4, "initial_random": 2},
     "hyperopt_asha": {"kind": "hyperopt_asha", "trials": 8, "initial_random": 4},
+    "optuna": {"kind": "optuna", "trials": 8, "initial_random": 4, "pruner": "median", "startup_trials": 2},
+    "gp": {"kind": "optuna", "label": "gp", "sampler": "gp", "trials": 8, "initial_random": 4, "pruner": "asha"},
+    "cmaes": {"kind": "optuna", "label": "cmaes", "sampler": "cmaes", "trials": 8},
+    "qmc": {"kind": "optuna", "label": "qmc", "sampler": "qmc", "trials": 8, "pruner": "patient", "startup_trials": 2},
+    "custom": {"kind": "custom", "sampler": "hyperopt", "stopping": "hyperband", "trials": 8, "initial_random": 4},
     "pbt": {"kind": "pbt", "population": 3, "quantile": 0.34},
 }
-PLANNED = {"grid": 4, "defaults": 1, "random": 4, "random_asha": 6, "hyperopt": 4, "hyperopt_asha": 8, "pbt": 3}
+PLANNED = {
+    **{"grid": 4, "defaults": 1, "random": 4, "random_asha": 6, "hyperopt": 4, "hyperopt_asha": 8, "pbt": 3},
+    **dict.fromkeys(("optuna", "gp", "cmaes", "qmc", "custom"), 8),
+}
 SECONDS = 120  # that a driver may take to its first reports, or to its end, on a busy machine
 
 

@@ -20,6 +20,8 @@ REFUSED: Mapping[str, Sequence[tuple[dict[str, Any], float, str]]] = {
     "hyperopt": [(FIXED, 4.0, "space")],
     "random_asha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
     "hyperopt_asha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
+    "optuna": [(FIXED, 4.0, "space")],
+    "custom": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
     "pbt": [(RATE, 1.0, "perturb_every_epochs")],
     "defaults": [(RATE, 4.0, "space")],
 }
@@ -30,6 +32,8 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "random_asha": {"trials": 5},
     "hyperopt": {"trials": 5, "initial_random": 3},
     "hyperopt_asha": {"trials": 5, "initial_random": 3},
+    "optuna": {"trials": 5, "initial_random": 3},
+    "custom": {"trials": 5, "initial_random": 3, "stopping": "hyperband"},
     "pbt": {"population": 4},
 }
 UNSEEDED = {"grid", "defaults"}  # draw nothing

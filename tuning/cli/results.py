@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from cluster.storage import is_uri
+from trainables.errors import InputError
 from tuning import core_yaml
 from tuning.cli.across import loaded_across, only_one, refuse_with_across
 from tuning.cli.command import Command
@@ -109,15 +110,38 @@ def _compare_across(experiments: tuple[str, ...], form: str, storage: str, store
     help="parquet or csv (default: parquet)",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="write over files of an earlier export")
+@click.option("--optuna", metavar="URL", help="write Optuna studies into this database instead: sqlite:///FILE")
+@click.option("--study-name", metavar="NAME", help="of the Optuna study (default: EXPERIMENT)")
+@click.option("--strategy", metavar="NAME", help="write the Optuna studies of this strategy alone")
+@click.option("--seed", type=int, metavar="SEED", help="write the Optuna studies of this seed alone")
 @storage_option
 @store_option
 def export_command(
-    experiment: str, to: Path | None, form: Literal["parquet", "csv"], force: bool, storage: str, store: str | None
+    experiment: str,
+    to: Path | None,
+    form: Literal["parquet", "csv"],
+    force: bool,
+    optuna: str | None,
+    study_name: str | None,
+    strategy: str | None,
+    seed: int | None,
+    storage: str,
+    store: str | None,
 ) -> int:
-    """Write studies, trials, reports and confirmations as tables."""
+    """Write studies, trials, reports and confirmations as tables, or studies into a database of Optuna's."""
     from tuning.outcome import tables
 
     outcome, _ = _load(experiment, storage, store)
+    if optuna is not None:
+        from tuning.store.named_study import write_studies
+
+        source = store or run_experiments.find_store(experiment, storage)
+        for name in write_studies(outcome, source, optuna, study_name or outcome.name, strategy, seed):
+            print(name)
+        return SUCCESS
+    for option, value in {"--study-name": study_name, "--strategy": strategy, "--seed": seed}.items():
+        if value is not None:
+            raise InputError(option, value, "is read with --optuna URL alone", "leave it out, or give a URL")
     for path in tables.export(outcome, to or Path(f"{outcome.name}-export"), form, force=force):
         print(path)
     return SUCCESS

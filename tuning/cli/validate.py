@@ -21,12 +21,14 @@ def validate_command(spec: str, overrides: tuple[str, ...]) -> int:
     from tuning.spec.loading import load_spec
     from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
     from tuning.spec.validation.cautions import cautions
+    from tuning.study.user_studies import read_user_studies
 
     with rows_cached():  # the check reads them, and the summary below needs them again
         checked = load_spec(spec, overrides)
         require_runnable(checked)
+        known = read_user_studies(checked)
         require_ending_warmups(checked, data := local_summary(checked))
-    for line in experiment_lines(checked, data):
+    for line in (*experiment_lines(checked, data), *known):
         print(line)
     for caution in cautions(checked):
         print(f"  note: {caution}")

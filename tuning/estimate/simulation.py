@@ -77,7 +77,9 @@ def simulated_spec(
 
     Each strategy has its own space, as it would search it: of another trainable's names nothing is known.
     """
-    strategies = tuple(one.model_copy(update={"space": spec.space_of(one)}) for one in spec.strategies)
+    strategies = tuple(
+        one.without_user_study().model_copy(update={"space": spec.space_of(one)}) for one in spec.strategies
+    )
     trials: dict[str, object] = {}
     if spec.trainable != FORMULA:
         settings = folder / "settings.json"

@@ -152,9 +152,9 @@ class FunctionSpace(Space):
         """The length of `grid(points)`."""
         return len(self.grid(points)) if self.conditional else super().grid_size(points)
 
-    def sample(self, rng: random.Random) -> dict[str, Value]:
-        """One draw of all that one call suggests."""
-        return self._replayed(lambda name, suggestion: dimension_of(name, suggestion).draw(rng))
+    def answered(self, answer: Callable[[str, Dimension], Value]) -> dict[str, Value]:
+        """The configuration of all that one call suggests; see `Space.answered`."""
+        return self._replayed(lambda name, suggestion: answer(name, dimension_of(name, suggestion)))
 
     def perturb(
         self,

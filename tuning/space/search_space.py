@@ -168,9 +168,17 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         """The length of `grid(points)`."""
         return math.prod(len(dimension.grid(points)) for _, dimension in self.items())
 
+    def answered(self, answer: Callable[[str, Dimension], Value]) -> dict[str, Value]:
+        """The configuration in which `answer(name, dimension)` gives each value, in the space's order.
+
+        Args:
+            answer: returns a value of the dimension; in a conditional space that decides which is asked for next.
+        """
+        return {name: answer(name, dimension) for name, dimension in self.items()}
+
     def sample(self, rng: random.Random) -> dict[str, Value]:
         """One draw of all dimensions."""
-        return {name: dimension.draw(rng) for name, dimension in self.items()}
+        return self.answered(lambda name, dimension: dimension.draw(rng))
 
     def perturb(
         self,

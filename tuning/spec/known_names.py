@@ -13,18 +13,26 @@ from trainables.tunables import TUNABLES, find_tunable
 from tuning.space.aliases import SLIP, meant_tunable, nearest_tunable
 from tuning.strategies import find_strategies
 
-MODELLED = "hyperopt has TPE, hyperopt_asha the same with early stopping"
-STOPPED = "random_asha stops random trials by successive halving, hyperopt_asha those of TPE"
+MODELLED = "hyperopt has TPE, hyperopt_asha the same with early stopping; optuna has Optuna's TPE, a GP and CMA-ES"
+STOPPED = (
+    "random_asha stops random trials by successive halving, hyperopt_asha those of TPE, custom those of any sampler by "
+    "asha, hyperband or median"
+)
 # Strategies by the names of other libraries, without dashes and underscores: what there is instead.
 STRATEGIES = {
-    **dict.fromkeys(("tpe", "optuna", "bayesian", "bayes", "bayesopt", "bayesianoptimization"), MODELLED),
-    **dict.fromkeys(("ax", "gp", "gaussianprocess", "skopt", "botorch", "smac", "hebo", "nevergrad"), MODELLED),
-    **dict.fromkeys(("bohb", "dehb", "mobster"), f"none here; nearest to it: {MODELLED}"),
+    **dict.fromkeys(("tpe", "bayesian", "bayes", "bayesopt", "bayesianoptimization"), MODELLED),
+    **dict.fromkeys(
+        ("ax", "gp", "gaussianprocess", "skopt", "botorch", "smac", "hebo"), "write {kind: optuna, sampler: gp}"
+    ),
+    **dict.fromkeys(("cmaes", "cma", "nevergrad"), "write {kind: optuna, sampler: cmaes}"),
+    **dict.fromkeys(("sobol", "qmc", "halton"), "write {kind: optuna, sampler: qmc}"),
+    "bohb": "write {kind: custom, sampler: tpe, stopping: hyperband}",
+    **dict.fromkeys(("dehb", "mobster"), f"none here; nearest to it: {MODELLED}"),
     **dict.fromkeys(("asha", "hyperband", "asynchyperband", "sha", "successivehalving", "median"), STOPPED),
     **dict.fromkeys(
         ("pb2", "pbt2", "populationbasedtraining", "population", "evolution", "genetic"), "did you mean pbt?"
     ),
-    **dict.fromkeys(("randomsearch", "rs", "sobol", "basicvariant"), "did you mean random?"),
+    **dict.fromkeys(("randomsearch", "rs", "basicvariant"), "did you mean random?"),
     **dict.fromkeys(("default", "baseline", "none", "untuned"), "did you mean defaults?"),
     **dict.fromkeys(("gridsearch", "gs", "bruteforce"), "did you mean grid?"),
 }

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+PASSWORD = re.compile(r"((?<=://)[^\s/:@]*:(?=[^\s@/]*@)|password=)[^\s@&]*")  # of a URL
+
 
 def short_form(value: object, limit: int = 80) -> str:
     """A value on one line, as YAML users write it."""
     if isinstance(value, str):
-        text = repr(value)
+        text = repr(PASSWORD.sub(r"\1***", value))
     elif isinstance(value, Mapping):
         text = "{" + ", ".join(f"{key}: {short_form(item)}" for key, item in value.items()) + "}"
     elif isinstance(value, list | tuple):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import SearchAlgorithm, Searcher
 
-__all__ = ["Plan", "PlanShape", "PlannedShape", "Population", "Strategy", "find_strategies"]
+__all__ = ["Plan", "PlanShape", "PlannedShape", "Population", "Strategy", "UserStudy", "find_strategies"]
 
 
 class Population(Protocol):
@@ -104,6 +104,13 @@ class PlannedShape(NamedTuple):
     weights_only: bool
 
 
+class UserStudy(NamedTuple):
+    """An Optuna study of the user's own."""
+
+    name: str
+    storage: str | None  # the URL of its database, without a password; None: an environment variable has it
+
+
 class Strategy(Frozen, ABC):
     """A search strategy: a plug-in whose fields are its YAML keys.
 
@@ -132,6 +139,18 @@ class Strategy(Frozen, ABC):
     def own_values(self) -> Params:
         """The values that it brings, by tunable name; they are checked as those of a space."""
         return {}
+
+    @property
+    def user_study(self) -> UserStudy | None:
+        """The Optuna study whose trials it learns from, and to which its own are added; None: there is none.
+
+        The searcher of its plans has a method `observe(params, score)`, called before the first proposal for each.
+        """
+        return None
+
+    def without_user_study(self) -> Strategy:
+        """This strategy, knowing nothing of that study: for trials that are no real ones."""
+        return self
 
     def space_in(self, space: Space, *, own: bool) -> Space:
         """Returns the part of the experiment's `space` that it searches, if it has no space of its own.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from trainables.spec import Objective
-from tuning.space import Space
-from tuning.strategies import Plan, Strategy
 from tuning.strategies.schedulers.rungs import Rungs
-from tuning.strategies.searchers.proposals import TpeProposals
+from tuning.strategies.searchers.composed import Modelled
+from tuning.strategies.searchers.samplers import HyperOptTpe, Sampler
 
 
-class HyperOptAsha(Rungs, TpeProposals, Strategy):
+class HyperOptAsha(Rungs, Modelled):
     """Tree-structured Parzen estimator (not a Gaussian process) with asynchronous successive halving on epochs.
 
     Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011; Li et al., "A system for massively
@@ -19,13 +17,8 @@ class HyperOptAsha(Rungs, TpeProposals, Strategy):
     """
 
     kind: ClassVar[str] = "hyperopt_asha"
-    weights_only: ClassVar[bool] = True
 
-    def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """Refuses a space with nothing to search, a first rung beyond the end, and unequal schedules at one rung."""
-        return self.space_refusals(space) + self.rung_refusals(space, epochs)
-
-    def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
-        """TPE with ASHA; the searcher's saved state carries ASHA's rungs."""
-        scheduler = self.asha(objective, epochs)
-        return self.modelled(space, objective, seed, scheduler)
+    @property
+    def proposer(self) -> Sampler:
+        """TPE after the random trials."""
+        return HyperOptTpe(self.random_trials)

@@ -13,7 +13,8 @@ from tuning.outcome.attributes import HP_SPACE, ORIGIN, PRECISION, RANDOM_FIRST,
 from tuning.spec.models import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
 from tuning.study.precision import Precision, recorded_precision
-from tuning.study.resume import SpecifiedStudy, StudyPlan
+from tuning.study.resume import Search, SpecifiedStudy, StudyPlan
+from tuning.study.user_studies import observations_for, tell_observations
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -57,6 +58,8 @@ class Study:
             cut = WHEN_CUT in resume.recorded.attributes
         make = strategy.plan_cut if cut else strategy.plan
         plan = make(spec.space_of(strategy), trial.objective, spec.epochs, seed)
+        if resume is None or resume.search is not Search.CONTINUE:  # else the searcher's saved state has them
+            tell_observations(plan, observations_for(spec, strategy))
         resume = resume or StudyPlan(SpecifiedStudy(strategy.name, seed))
         return cls(spec, strategy, seed, trial, plan, resume, cut)
 

@@ -32,6 +32,11 @@ class PbtSettings(NamedTuple):
     custom_explore_fn: Callable[..., Any] | None
 
 
+def sampler_of(search: Any) -> Any:
+    """The sampler of an `OptunaSearch`."""
+    return search._sampler
+
+
 def metric_and_mode_of(scheduler: Any) -> tuple[str | None, str | None]:
     """The metric and the mode ("max", "min") of a scheduler; None for what it leaves open."""
     mode: str | None = getattr(scheduler, "_mode", None)

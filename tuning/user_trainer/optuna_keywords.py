@@ -17,13 +17,18 @@ from tuning.user_trainer.search_options import (
 )
 
 LARGEST = 2**31 - 1
+PRUNER_KEYS = ("grace_epochs", "reduction_factor", "startup_trials", "percentile", "patience")
+HALVING_PRUNERS = {"SuccessiveHalvingPruner": "asha", "HyperbandPruner": "hyperband"}
+SAMPLERS = {"TPESampler": "tpe", "GPSampler": "gp", "CmaEsSampler": "cmaes", "QMCSampler": "qmc"}
 
 
-def _sampler(options: SearchOptions, sampler: Any) -> None:
+def read_sampler(options: SearchOptions, sampler: Any) -> None:
     kinds = class_names(sampler)
-    if "TPESampler" in kinds:
-        options.searcher = "hyperopt"
-    elif "RandomSampler" in kinds or "QMCSampler" in kinds:
+    if (name := next((SAMPLERS[kind] for kind in kinds if kind in SAMPLERS), None)) is not None:
+        options.searcher, options.sampler = "optuna", {"sampler": name}
+        if name == "tpe":
+            options.sampler |= {"multivariate": sampler._multivariate is not False, "group": sampler._group or None}
+    elif "RandomSampler" in kinds:
         options.searcher = "random"
     elif "BruteForceSampler" in kinds:
         options.searcher = "grid"
@@ -31,9 +36,8 @@ def _sampler(options: SearchOptions, sampler: Any) -> None:
         options.searcher, options.grid = "grid", dict(sampler._search_space)
     else:
         rule = "no strategy here proposes as this sampler does"
-        raise InputError(
-            "sampler", kinds[0], rule, "leave it out (TPE), or give TPESampler, RandomSampler, GridSampler"
-        )
+        step = f"leave it out (TPE), or give {', '.join(SAMPLERS)}, RandomSampler or GridSampler"
+        raise InputError("sampler", kinds[0], rule, step)
     options.seed = _seed(sampler)
 
 
@@ -46,19 +50,29 @@ def _seed(sampler: Any) -> int | None:
 def _pruner(options: SearchOptions, pruner: Any) -> None:
     kind = class_names(pruner)[0]
     options.decided_by = "pruner"
-    options.written |= {"strategies.0.grace_epochs": "pruner", "strategies.0.reduction_factor": "pruner"}
+    options.written |= {f"strategies.0.{key}": "pruner" for key in PRUNER_KEYS}
     if kind == "NopPruner":
-        options.asha = None
-    elif kind in ("SuccessiveHalvingPruner", "HyperbandPruner"):
+        options.pruner = None
+    elif kind in HALVING_PRUNERS:
         factor, least = float(pruner._reduction_factor), pruner._min_resource
         first = options.report_every_epochs * (least if isinstance(least, int) else 1)
-        options.asha = {"grace_epochs": first, "reduction_factor": factor}
-    elif kind == "MedianPruner":
-        first = options.report_every_epochs * max(1, pruner._n_warmup_steps)
-        options.asha = {"grace_epochs": min(first, options.epochs), "reduction_factor": 2.0}
+        options.pruner = {"pruner": HALVING_PRUNERS[kind], "grace_epochs": first, "reduction_factor": factor}
+    elif kind in ("MedianPruner", "PercentilePruner"):
+        options.pruner = _below_others(options, pruner, "median" if kind == "MedianPruner" else "percentile")
+    elif kind == "PatientPruner" and class_names(pruner._wrapped_pruner)[0] == "MedianPruner" and not pruner._min_delta:
+        waits = {"patience": vars(pruner)["_patience"] + 1}  # Optuna's waits for one evaluation more than it says
+        options.pruner = {**_below_others(options, pruner._wrapped_pruner, "patient"), **waits}
     else:
         rule = "no strategy here stops trials as this pruner does"
-        raise InputError("pruner", kind, rule, "leave it out, or give SuccessiveHalvingPruner or MedianPruner")
+        step = f"leave it out, or give {', '.join(HALVING_PRUNERS)}, MedianPruner, PercentilePruner or PatientPruner"
+        raise InputError("pruner", kind, rule, f"{step} around a MedianPruner")
+
+
+def _below_others(options: SearchOptions, pruner: Any, name: str) -> dict[str, Any]:
+    """The keys of a percentile pruner; it never stops before the first evaluation."""
+    first = min(options.report_every_epochs * max(1, pruner._n_warmup_steps), options.epochs)
+    keys = {"pruner": name, "grace_epochs": first, "startup_trials": max(1, pruner._n_startup_trials)}
+    return {**keys, "percentile": vars(pruner)["_percentile"]} if name == "percentile" else keys
 
 
 def _storage(options: SearchOptions, storage: Any) -> None:
@@ -107,21 +121,21 @@ STORAGE = Keyword(
 OPTUNA: tuple[Keyword, ...] = (
     Keyword(
         "sampler",
-        "TPESampler: `hyperopt`, which takes no branches; RandomSampler, QMCSampler: `random`; GridSampler, "
-        "BruteForceSampler: `grid`; others are refused",
-        _sampler,
+        "TPESampler, GPSampler, CmaEsSampler, QMCSampler: `optuna` with that sampler; RandomSampler: `random`; "
+        "GridSampler, BruteForceSampler: `grid`; others are refused",
+        read_sampler,
     ),
     Keyword(
         "pruner",
-        "SuccessiveHalvingPruner, HyperbandPruner: `hyperopt_asha` (`random_asha` under RandomSampler), one bracket; "
-        "MedianPruner: the same, half goes on at each rung; NopPruner: none; others are refused",
+        "SuccessiveHalvingPruner, HyperbandPruner, MedianPruner, PercentilePruner, PatientPruner of a MedianPruner: "
+        "`optuna` with `pruner: asha`, hyperband, median, percentile or patient; NopPruner: none; others are refused",
         _pruner,
     ),
     STORAGE,
     spec_keyword(
         "study_name",
         "`name`, of the experiment and its run folder; in a database (`storage`) the study of that name gets a copy of "
-        "every trial, with its intermediate values; what it holds already is not learned from",
+        "every trial, with its intermediate values; `optuna` learns from what it holds already (load_if_exists)",
         "name",
     ),
     Keyword("load_if_exists", "`resume`: goes on with the experiment of that name where there is one", _resume),

@@ -7,7 +7,8 @@ from typing import Any
 
 from trainables.errors import InputError
 from trainables.tunables import TUNABLES
-from tuning.tune_compat.scheduler_settings import asha_settings, metric_and_mode_of, pbt_settings
+from tuning.tune_compat.scheduler_settings import asha_settings, metric_and_mode_of, pbt_settings, sampler_of
+from tuning.user_trainer.optuna_keywords import read_sampler
 from tuning.user_trainer.search_options import (
     Keyword,
     SearchOptions,
@@ -37,8 +38,8 @@ def _scheduler(options: SearchOptions, scheduler: Any) -> None:
 def _asha(options: SearchOptions, scheduler: Any) -> None:
     given = asha_settings(scheduler)
     if given.brackets > 1:
-        step = "leave brackets at 1, as its authors recommend"
-        raise InputError("scheduler.brackets", given.brackets, "there is one bracket here", step)
+        step = f"leave them at 1, or write strategies={{'kind': 'custom', 'brackets': {given.brackets}}}"
+        raise InputError("scheduler.brackets", given.brackets, "the strategies that it becomes have one", step)
     grace = options.epochs_of(given.first_rung, given.time_attr, "scheduler")
     if grace < options.epochs:
         grace = options.at_evaluation(given.first_rung, given.time_attr, "scheduler", "grace_period")
@@ -101,14 +102,16 @@ def _search_alg(options: SearchOptions, searcher: Any) -> None:
         options.written["cluster.max_concurrent"] = "search_alg.max_concurrent"
         _search_alg(options, searcher.searcher)
     elif kinds[0] in ("HyperOptSearch", "OptunaSearch"):
-        options.searcher = "hyperopt"
+        options.searcher = "hyperopt" if kinds[0] == "HyperOptSearch" else "optuna"
+        if kinds[0] == "OptunaSearch" and (sampler := sampler_of(searcher)) is not None:
+            read_sampler(options, sampler)
         options.name_objective(searcher.metric, searcher.mode, "search_alg.metric")
     elif kinds[0] == "BasicVariantGenerator":
         options.searcher = "random"
     else:
         rule, step = (
             "no strategy here proposes as it does",
-            "give HyperOptSearch or OptunaSearch (TPE), or leave it out",
+            "give HyperOptSearch or OptunaSearch, or leave it out",
         )
         raise InputError("search_alg", kinds[0], rule, step)
 
@@ -152,13 +155,15 @@ _OURS = "files and names of a run are tunefleet's own"
 RAY: tuple[Keyword, ...] = (
     Keyword(
         "scheduler",
-        "ASHAScheduler: `random_asha`, with HyperOptSearch or OptunaSearch `hyperopt_asha`; PopulationBasedTraining: "
-        "`pbt` over its hyperparam_mutations; FIFOScheduler: none; others are refused",
+        "ASHAScheduler: `random_asha`, with HyperOptSearch `hyperopt_asha`, with OptunaSearch `optuna` with "
+        "`pruner: asha`; PopulationBasedTraining: `pbt` over its hyperparam_mutations; FIFOScheduler: none; others are "
+        "refused",
         _scheduler,
     ),
     Keyword(
         "search_alg",
-        "HyperOptSearch, OptunaSearch: `hyperopt`; BasicVariantGenerator: `random`; others are refused",
+        "HyperOptSearch: `hyperopt`; OptunaSearch: `optuna` with its sampler; BasicVariantGenerator: `random`; others "
+        "are refused",
         _search_alg,
     ),
     Keyword("resources_per_trial", "`cluster.cpus_per_trial` and `cluster.gpus_per_trial`", _resources),

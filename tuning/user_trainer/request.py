@@ -14,12 +14,12 @@ from trainables.lookup import load_trainable, trainable_kind
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from tuning.argument_checks import shortened, type_name
 from tuning.space import Space
-from tuning.strategies import find_strategies
 from tuning.user_trainer.from_trainer import factory_of
 from tuning.user_trainer.keywords import read_keywords
 from tuning.user_trainer.lengths import Lengths, evaluates_at_the_end_only, lengths_of, most_epochs
 from tuning.user_trainer.objectives import named_objective
 from tuning.user_trainer.search_options import SearchOptions
+from tuning.user_trainer.strategies import made_of
 
 BACKENDS = ("optuna", "ray", "wandb")
 
@@ -143,9 +143,8 @@ def require_evaluations(arguments: Any, strategies: list[dict[str, Any]], option
     Raises:
         InputError: the arguments of the Trainer ask for an evaluation at the end only.
     """
-    known = find_strategies()
-    kinds = (known.get(str(strategy.get("kind"))) for strategy in strategies)  # None: it is refused with the spec
-    deciding = [kind.kind for kind in kinds if kind is not None and kind.decides_on_the_way]
+    made = (made_of(strategy) for strategy in strategies)  # None: it is refused with the spec
+    deciding = [strategy.kind for strategy in made if strategy is not None and strategy.decides_on_the_way]
     if not deciding or arguments is None:
         return
     rule = f"{options.decided_by or deciding[0]} decides after evaluations on the way"

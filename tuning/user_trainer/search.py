@@ -85,8 +85,8 @@ def hyperparameter_search(
         ClusterError: the cluster cannot be reached or cannot hold a trial.
     """
     from tuning.experiment import run_experiment
+    from tuning.store.named_study import NamedStudy
     from tuning.user_trainer.best import best_run
-    from tuning.user_trainer.optuna_copy import NamedStudy
 
     backend = None if backend is None else str(getattr(backend, "value", backend))
     if backend not in (*BACKENDS, None):
@@ -116,11 +116,13 @@ def hyperparameter_search(
     given = trainer if isinstance(prepared.factory, RebuiltTrainer) else None
     if given is not None:
         require_perturbable(given, prepared.spec)
-    if (named := NamedStudy.from_keywords(keywords, prepared.spec)) is not None:
+    named = None
+    if keywords.get("study_name") is not None and keywords.get("storage") is not None and prepared.spec.store:
+        named = NamedStudy(prepared.spec.store, str(keywords["study_name"]))
         assert prepared.spec.objective is not None  # `prepare_search` gives every search one
         may_exist = prepared.resume or bool(keywords.get("load_if_exists"))
         named.check(prepared.spec.objective.mode, may_exist=may_exist)
     outcome = run_experiment(prepared.spec, progress=prepared.progress, resume=prepared.resume, fresh=fresh)
     if named is not None:
-        named.add(outcome)
+        named.add(outcome, source=named.url)
     return best_run(outcome, prepared, given)

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from trainables.epochs import ROUNDING
 from trainables.errors import InputError
 
-SearcherKind = Literal["random", "hyperopt", "grid"]
+SearcherKind = Literal["random", "hyperopt", "optuna", "grid"]
 
 
 class NamedObjective(NamedTuple):
@@ -32,9 +32,11 @@ class SearchOptions:
         epochs, report_every_epochs: the length of a trial and the distance of its evaluations, in epochs.
         trials: the number of trials; None: until the budget is spent.
         searcher: the kind of searcher; None: no keyword chooses it.
-        asha: the keys of ASHA's rungs, as in a spec; None: trials are not stopped early.
+        sampler: the keys of Optuna's sampler, as in a spec, where `searcher` is "optuna".
+        asha: the keys of ASHA's rungs, as in a spec; None: ASHA stops nothing.
+        pruner: the keys of a pruner of the strategy `optuna`; None: it stops nothing.
         pbt: the keys of the strategy `pbt`; None: another strategy.
-        decided_by: the keyword that has set `asha` or `pbt`.
+        decided_by: the keyword that has set `asha`, `pruner` or `pbt`.
         mutations: what PBT changes, by name, as the user's scheduler has it.
         grid: the values of a grid, by name.
         seed: of the search; None: no keyword sets it.
@@ -50,7 +52,9 @@ class SearchOptions:
     report_every_epochs: float
     trials: int | None
     searcher: SearcherKind | None = None
+    sampler: dict[str, Any] = field(default_factory=dict)
     asha: dict[str, Any] | None = None
+    pruner: dict[str, Any] | None = None
     pbt: dict[str, Any] | None = None
     decided_by: str | None = None
     mutations: Mapping[str, Any] = field(default_factory=dict)

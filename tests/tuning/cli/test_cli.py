@@ -174,6 +174,24 @@ def test_export_writes_tables_and_refuses_to_do_so_twice_without_force(
     assert Path("elsewhere/trials.parquet").is_file()
 
 
+def test_export_writes_optuna_studies_under_the_name_that_is_asked_for(
+    recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import optuna
+
+    to = ["export", "mine", "--optuna", "sqlite:///exported.db"]
+    assert main([*to, "--study-name", "theirs", "--strategy", "grid"]) == 0
+    assert capsys.readouterr().out.split() == ["theirs"]
+    assert main(to) == 0
+    assert capsys.readouterr().out.split() == ["mine-grid-seed0", "mine-pbt-seed0"]
+    (trial,) = optuna.load_study(study_name="theirs", storage="sqlite:///exported.db").trials
+    assert (trial.params, trial.value, trial.user_attrs) == ({"learning_rate": 0.1}, 0.75, {})
+    assert main([*to, "--study-name", "theirs", "--seed", "0", "--strategy", "pbt"]) == 2
+    assert "study-name: 'theirs': there is a study of that name" in capsys.readouterr().err
+    assert main(["export", "mine", "--strategy", "pbt"]) == 2
+    assert "--strategy: 'pbt': is read with --optuna URL alone" in capsys.readouterr().err
+
+
 def test_ls_studies_shows_what_was_run(recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]) -> None:
     expected = ["mine", "pbt", "0", "finished", "1", "accuracy", "0.8750"]
     for arguments in ([], ["--store", recorded.store_url]):

@@ -19,7 +19,7 @@ from tuning.report.page.hyperparameters import WINNERS_WIDTH
 from tuning.report.page.learning import trial_curves
 from tuning.report.page.lineage import Clone, lineage_info
 from tuning.report.page.recorded_spec import RecordedSpec
-from tuning.report.page.rungs import milestones, rungs
+from tuning.report.page.rungs import has_rungs, milestones, rungs
 from tuning.report.page.schedules import schedule_info
 from tuning.report.page.scored_trials import pooled_study, scored_trials
 from tuning.report.page.slots import timeline, utilisation, utilisation_table
@@ -223,6 +223,14 @@ def test_a_schedule_is_what_the_best_weights_were_trained_with() -> None:
 
 def test_rungs_lie_at_the_grace_epochs_and_each_reduction_factor_later() -> None:
     assert milestones({"grace_epochs": 1, "reduction_factor": 3}, 27) == [1, 3, 9]
+
+
+def test_only_a_rule_with_rungs_is_drawn_as_one() -> None:
+    keys = {"grace_epochs": 1, "reduction_factor": 3}
+    assert [has_rungs(one) for one in (keys, {**keys, "pruner": "hyperband"}, {**keys, "stopping": "asha"})] == [
+        True
+    ] * 3
+    assert [has_rungs(one) for one in ({}, {**keys, "pruner": "none"}, {**keys, "stopping": "median"})] == [False] * 3
 
 
 def test_a_rung_counts_who_reached_it_who_was_stopped_and_what_that_saved() -> None:

@@ -106,7 +106,7 @@ FORMS: dict[str, tuple[str, str]] = {
         ("{type: Random, trials: 4}", "write {kind: random, trials: 4}"),
         ("{Kind: random, trials: 4}", "write {kind: random, trials: 4}"),
         ("{type: tpe}", "write kind in place of type; 'tpe' is none here: hyperopt has TPE"),
-        ("{trials: 4}", "add one of defaults, grid, "),
+        ("{trials: 4}", "add one of custom, defaults, grid, "),
     ],
 )
 def test_a_strategy_in_another_form_is_reported_as_a_spec_has_it(given: str, step: str) -> None:
@@ -193,9 +193,9 @@ def test_other_words_for_a_hyperparameter_are_understood(word: str, name: str) -
     ("kind", "message"),
     [
         ("tpe", "hyperopt has TPE"),
-        ("optuna", "hyperopt has TPE"),
-        ("ax", "hyperopt has TPE"),
-        ("bohb", "hyperopt has TPE"),
+        ("ax", "write {kind: optuna, sampler: gp}"),
+        ("sobol", "write {kind: optuna, sampler: qmc}"),
+        ("bohb", "write {kind: custom, sampler: tpe, stopping: hyperband}"),
         ("hyperband", "random_asha stops"),
         ("asha", "random_asha stops"),
         ("random_search", "did you mean random?"),

@@ -44,7 +44,7 @@ def controller_of(states: str) -> Any:
     return SimpleNamespace(get_trials=lambda: trials, _tune_controller=SimpleNamespace(**waiting))
 
 
-@pytest.mark.parametrize("scheduler", [FIFO(), ASHA(metric="score", mode="max")], ids=["fifo", "asha"])
+@pytest.mark.parametrize("scheduler", [FIFO(), ASHA(0, metric="score", mode="max")], ids=["fifo", "asha"])
 @pytest.mark.parametrize("states", ["", "TTER", "TTPR", "TTpR", "TpRP", "TPRP", "ppT", "PPT", "RTPTpTP"])
 def test_the_next_trial_is_the_one_that_rays_order_chooses(scheduler: Any, states: str) -> None:
     controller = controller_of(states)

@@ -22,7 +22,7 @@ LATTICE = Space.model_validate(
         "adam_beta1": 0.9,
     }
 )
-PROPOSING = ("random", "random_asha", "hyperopt", "hyperopt_asha")
+PROPOSING = ("random", "random_asha", "hyperopt", "hyperopt_asha", "optuna")
 
 
 @pytest.mark.unit
@@ -63,21 +63,23 @@ def test_in_a_finite_space_all_strategies_begin_with_the_same_distinct_draws() -
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize("kind", ["hyperopt", "optuna"])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_model_proposes_every_configuration_of_a_finite_space_once(seed: int) -> None:
-    proposed = proposals(make("hyperopt", trials=100, initial_random=5).plan(LATTICE, OBJECTIVE, 4.0, seed))
+def test_a_model_proposes_every_configuration_of_a_finite_space_once(seed: int, kind: str) -> None:
+    proposed = proposals(make(kind, trials=100, initial_random=5).plan(LATTICE, OBJECTIVE, 4.0, seed))
     assert len(proposed) == 64
     assert len({repr(params) for params in proposed}) == 64
     assert all(map(LATTICE.contains, proposed))
 
 
 @pytest.mark.unit
-def test_what_stands_in_for_a_repeat_is_what_the_model_learns_from() -> None:
+@pytest.mark.parametrize("kind", ["hyperopt", "optuna"])
+def test_what_stands_in_for_a_repeat_is_what_the_model_learns_from(kind: str) -> None:
     """The best of 17 x 17 is found sooner than by chance, though most of what TPE proposes at the end would repeat."""
     grid = {"warmup_steps": {"int": [0, 16]}, "per_device_train_batch_size": {"choice": list(range(1, 18))}}
     space, found = Space.model_validate(grid), []
     for seed in range(5):
-        searcher: Any = make("hyperopt", trials=289, initial_random=10).plan(space, OBJECTIVE, 4.0, seed).searcher
+        searcher: Any = make(kind, trials=289, initial_random=10).plan(space, OBJECTIVE, 4.0, seed).searcher
         for number in range(289):
             params = searcher.suggest(f"trial{number}")
             miss = abs(params["warmup_steps"] - 12) + abs(params["per_device_train_batch_size"] - 5)

@@ -18,7 +18,7 @@ globals().update(plan_contracts(PlanContract))
 
 def test_only_strategies_that_stop_early_cannot_tell_the_epochs_beforehand() -> None:
     planned = {kind: make(kind).planned_epochs(SPACE, EPOCHS) for kind in find_strategies()}
-    assert {kind for kind, epochs in planned.items() if epochs is None} == {"hyperopt_asha", "random_asha"}
+    assert {kind for kind, epochs in planned.items() if epochs is None} == {"custom", "hyperopt_asha", "random_asha"}
 
 
 @pytest.mark.parametrize("kind", find_strategies())
@@ -41,7 +41,8 @@ def test_proposals_without_end_begin_with_those_of_a_search_that_has_one(kind: s
 @pytest.mark.parametrize("seed", [0, 5])
 def test_for_one_seed_all_that_draw_begin_with_the_same_points(seed: int) -> None:
     drawn = {kind: find_strategies()[kind](trials=8) for kind in ("random", "random_asha")}
-    modelled = {kind: find_strategies()[kind](trials=8, initial_random=5) for kind in ("hyperopt", "hyperopt_asha")}
+    modelling = ("hyperopt", "hyperopt_asha", "optuna", "custom")
+    modelled = {kind: find_strategies()[kind](trials=8, initial_random=5) for kind in modelling}
     populations = {
         explore: find_strategies()["pbt"](population=5, explore=explore, label=str(explore))
         for explore in (True, False)
@@ -52,9 +53,10 @@ def test_for_one_seed_all_that_draw_begin_with_the_same_points(seed: int) -> Non
     assert first != proposals(strategies[0].plan(SPACE, OBJECTIVE, EPOCHS, seed + 1))[:5]
 
 
-def test_only_strategies_that_are_named_after_it_stop_trials_early() -> None:
+def test_only_strategies_that_are_told_to_stop_trials_early() -> None:
     schedulers = {kind: type(make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0).scheduler) for kind in find_strategies()}
     assert {kind for kind, scheduler in schedulers.items() if scheduler.__name__ == "ASHA"} == {
+        "custom",
         "hyperopt_asha",
         "random_asha",
     }

@@ -112,7 +112,7 @@ def test_load_if_exists_goes_on_and_the_progress_bar_can_be_off() -> None:
 @pytest.mark.parametrize(
     ("sampler", "proposes"),
     [
-        (optuna.samplers.TPESampler(seed=42), "hyperopt"),
+        (optuna.samplers.TPESampler(seed=42), "optuna"),
         (optuna.samplers.RandomSampler(seed=42), "random"),
         (optuna.samplers.GridSampler({"learning_rate": [1e-5, 1e-4]}), "grid"),
     ],
@@ -136,19 +136,36 @@ def test_the_values_of_a_grid_sampler_are_the_grid() -> None:
     ("pruner", "stops"),
     [
         (optuna.pruners.NopPruner(), None),
-        (optuna.pruners.SuccessiveHalvingPruner(), {"grace_epochs": 2.0, "reduction_factor": 4.0}),
-        (optuna.pruners.HyperbandPruner(min_resource=2), {"grace_epochs": 4.0, "reduction_factor": 3.0}),
-        (optuna.pruners.MedianPruner(n_warmup_steps=1), {"grace_epochs": 2.0, "reduction_factor": 2.0}),
+        (
+            optuna.pruners.SuccessiveHalvingPruner(),
+            {"pruner": "asha", "grace_epochs": 2.0, "reduction_factor": 4.0},
+        ),
+        (
+            optuna.pruners.HyperbandPruner(min_resource=2),
+            {"pruner": "hyperband", "grace_epochs": 4.0, "reduction_factor": 3.0},
+        ),
+        (
+            optuna.pruners.MedianPruner(n_warmup_steps=1),
+            {"pruner": "median", "grace_epochs": 2.0, "startup_trials": 5},
+        ),
+        (
+            optuna.pruners.PercentilePruner(30.0, n_startup_trials=0),
+            {"pruner": "percentile", "grace_epochs": 2.0, "startup_trials": 1, "percentile": 30.0},
+        ),
+        (
+            optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(n_warmup_steps=2), patience=1),
+            {"pruner": "patient", "grace_epochs": 4.0, "startup_trials": 5, "patience": 2},
+        ),
     ],
 )
-def test_a_pruner_stops_at_rungs(pruner: Any, stops: Any) -> None:
-    assert options("optuna", pruner=pruner).asha == stops
+def test_a_pruner_becomes_that_of_the_strategy(pruner: Any, stops: Any) -> None:
+    assert options("optuna", pruner=pruner).pruner == stops
 
 
 @pytest.mark.parametrize(
     ("keywords", "shown"),
     [
-        ({"sampler": optuna.samplers.CmaEsSampler()}, "sampler: 'CmaEsSampler'"),
+        ({"sampler": optuna.samplers.NSGAIISampler()}, "sampler: 'NSGAIISampler'"),
         ({"pruner": optuna.pruners.ThresholdPruner(lower=0)}, "pruner: 'ThresholdPruner'"),
         ({"scheduler": HyperBandScheduler()}, "scheduler: 'HyperBandScheduler'"),
         ({"scheduler": MedianStoppingRule()}, "scheduler: 'MedianStoppingRule'"),
@@ -202,7 +219,7 @@ def test_pbt_of_ray_becomes_pbt_with_its_settings() -> None:
     ("searcher", "proposes"),
     [
         (HyperOptSearch(metric="eval_loss", mode="min"), "hyperopt"),
-        (OptunaSearch(metric="eval_loss", mode="min"), "hyperopt"),
+        (OptunaSearch(metric="eval_loss", mode="min"), "optuna"),
         (BasicVariantGenerator(), "random"),
     ],
 )

@@ -10,6 +10,7 @@ import optuna
 import pytest
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+from ray.tune.search.hyperopt import HyperOptSearch
 from ray.tune.search.optuna import OptunaSearch
 from transformers import Trainer
 
@@ -267,10 +268,12 @@ def test_seeds_of_the_training_are_the_trainers_own(prepared: Any) -> None:
     [
         ({}, ["hyperopt"]),
         ({"hp_space": suggested}, ["hyperopt"]),
-        ({"hp_space": branching}, ["random"]),
+        ({"hp_space": branching}, ["optuna"]),
         ({"backend": "ray"}, ["random"]),
         ({"backend": "ray", "keywords": {"scheduler": ASHAScheduler()}}, ["random_asha"]),
-        ({"keywords": {"pruner": optuna.pruners.SuccessiveHalvingPruner()}}, ["hyperopt_asha"]),
+        ({"keywords": {"pruner": optuna.pruners.SuccessiveHalvingPruner()}}, ["optuna"]),
+        ({"keywords": {"sampler": optuna.samplers.TPESampler()}, "hp_space": branching}, ["optuna"]),
+        ({"backend": "ray", "keywords": {"search_alg": OptunaSearch(), "scheduler": ASHAScheduler()}}, ["optuna"]),
         ({"strategies": "pbt"}, ["pbt"]),
         ({"strategies": ["random", {"kind": "pbt", "population": 2}]}, ["random", "pbt"]),
     ],
@@ -285,12 +288,8 @@ def test_the_strategy_is_the_one_that_was_asked_for(arguments: Any, kinds: list[
     ("arguments", "message"),
     [
         (
-            {"backend": "optuna", "keywords": {"sampler": optuna.samplers.TPESampler()}, "hp_space": branching},
-            r"^sampler: 'TPE': it is HyperOpt's TPE here.*optim, b; leave sampler out",
-        ),
-        (
-            {"backend": "ray", "keywords": {"search_alg": OptunaSearch()}, "hp_space": branching},
-            r"^search_alg: 'TPE': .*; leave search_alg out",
+            {"backend": "ray", "keywords": {"search_alg": HyperOptSearch()}, "hp_space": branching},
+            r"^search_alg: 'TPE': it is HyperOpt's TPE.*optim, b; give OptunaSearch",
         ),
         (
             {"strategies": "random", "keywords": {"sampler": optuna.samplers.RandomSampler()}},
@@ -310,6 +309,13 @@ def test_a_choice_that_cannot_be_kept_is_refused_by_the_keyword_in_the_script(
 ) -> None:
     with pytest.raises(InputError, match=message):
         prepared(**arguments)
+
+
+def test_a_study_in_a_database_is_what_optunas_sampler_learns_from(prepared: Any, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/mine.db"
+    keywords = {"storage": url, "study_name": "mine", "sampler": optuna.samplers.GPSampler(), "load_if_exists": True}
+    (strategy,) = prepared(keywords=keywords, cluster={"storage": str(tmp_path)}).strategies
+    assert (strategy.kind, strategy.sampler, strategy.user_study) == ("optuna", "gp", ("mine", url))
 
 
 def test_without_a_number_of_trials_the_budget_ends_the_search(prepared: Any) -> None:

@@ -30,7 +30,7 @@ def rung_figure(outcome: ExperimentOutcome, spec: RecordedSpec) -> Figure:
     """Returns the figure with a view per strategy that has rungs, summed over its seeds."""
     by_strategy: dict[str, list[StudyOutcome]] = {}
     for study in outcome.studies:
-        if "grace_epochs" in spec.strategy(study.strategy):
+        if has_rungs(spec.strategy(study.strategy)):
             by_strategy.setdefault(study.strategy, []).append(study)
     found = {
         name: rungs([t for study in studies for t in study.trials], milestones(spec.strategy(name), spec.epochs), spec)
@@ -53,6 +53,12 @@ def rung_figure(outcome: ExperimentOutcome, spec: RecordedSpec) -> Figure:
 
 def _reached(rows: Sequence[Rung]) -> bool:
     return bool(rows) and rows[0].reached > 0
+
+
+def has_rungs(strategy: Mapping[str, Any]) -> bool:
+    """Returns True if a recorded strategy stops trials at rungs; a median, for one, may stop them at any report."""
+    rule = strategy.get("pruner", strategy.get("stopping", "asha"))
+    return "grace_epochs" in strategy and rule in ("asha", "hyperband")
 
 
 def milestones(strategy: Mapping[str, Any], epochs: float) -> list[float]:

@@ -282,6 +282,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (machine_checks.check_packing, "cluster trainable"),
         (machine_checks.check_resources, "cluster"),
         (store_checks.check_url, "store"),
+        (store_checks.check_user_studies, "strategies"),
         (store_checks.check_disk, "store cluster name"),
         (machine_checks.check_wandb, "wandb"),
     )

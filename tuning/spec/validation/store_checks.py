@@ -8,25 +8,35 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from trainables.errors import InputError
-from tuning.spec.mistakes import Mistake
+from tuning.spec.mistakes import Mistake, join_path
 from tuning.spec.validation.draft import Draft
 from tuning.spec.validation.network_disks import network_disk
 
-VARIABLE = "TUNEFLEET_STORE"
+VARIABLE, STUDY_VARIABLE = "TUNEFLEET_STORE", "TUNEFLEET_OPTUNA_STORAGE"
 
 
 def check_url(draft: Draft) -> Iterator[Mistake]:
     """Checks that the store is a URL, and that the spec holds no password."""
-    url = draft.spec.store
-    if url is None:
-        return
+    if draft.spec.store is not None:
+        yield from _url_mistakes("store", draft.spec.store, VARIABLE)
+
+
+def _url_mistakes(path: str, url: str, variable: str) -> Iterator[Mistake]:
     parts = urlsplit(url)
     if not parts.scheme or "://" not in url:
-        yield Mistake("store", "must be a database URL", url, "such as sqlite:///studies.db or postgresql://host/name")
+        yield Mistake(path, "must be a database URL", url, "such as sqlite:///studies.db or postgresql://host/name")
     elif parts.password is not None or {"password", "sslpassword"} & parse_qs(parts.query).keys():
         shown = f"{parts.scheme}://{parts.username or ''}:***@{parts.hostname or ''}{parts.path}"
-        step = f"remove it, and put the whole URL into the environment variable {VARIABLE}"
-        yield Mistake("store", "a password must not stand in a spec, which is copied into the run folder", shown, step)
+        step = f"remove it, and put the whole URL into the environment variable {variable}"
+        yield Mistake(path, "a password must not stand in a spec, which is copied into the run folder", shown, step)
+
+
+def check_user_studies(draft: Draft) -> Iterator[Mistake]:
+    """Checks that the database of a user's own Optuna study is a URL without a password."""
+    for place, strategy in draft.strategies():
+        url = None if strategy.user_study is None else strategy.user_study.storage
+        if url is not None:
+            yield from _url_mistakes(join_path(place, "storage"), url, STUDY_VARIABLE)
 
 
 def check_disk(draft: Draft) -> Iterator[Mistake]:

@@ -1,20 +1,26 @@
-"""The YAML keys of strategies that stop trials early at ASHA's rungs. Imports no Ray by itself.
-
-Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020 (arXiv 1810.05934).
-"""
+"""The YAML keys of the stopping rules. Imports no Ray by itself."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
-from trainables.epochs import ROUNDING
-from trainables.spec import Epochs, Frozen, Objective
-from tuning.space import Space
+from trainables.spec import Epochs, Frozen
+from tuning.strategies.schedulers.stopping import BelowOthers, FullLength, Halving, Stopping
 
-if TYPE_CHECKING:
-    from tuning.strategies.schedulers.asha import ASHA
+StoppingRule: TypeAlias = Literal["none", "asha", "hyperband", "median", "percentile", "patient"]
+HALVING: tuple[StoppingRule, ...] = ("asha", "hyperband")
+BELOW: tuple[StoppingRule, ...] = ("median", "percentile", "patient")
+READ_BY: dict[str, tuple[StoppingRule, ...]] = {
+    "grace_epochs": (*HALVING, *BELOW),
+    "compare_unequal_schedules": (*HALVING, *BELOW),
+    "reduction_factor": HALVING,
+    "brackets": ("asha",),
+    "percentile": ("percentile",),
+    "startup_trials": BELOW,
+    "patience": ("patient",),
+}
 
 
 class Rungs(Frozen):
@@ -23,9 +29,9 @@ class Rungs(Frozen):
     At `grace_epochs` and at every rung after it, each `reduction_factor` times later, a trial goes on only if its
     score is among the best 1/`reduction_factor` that this rung has seen so far. Who meets whom depends on the order of
     arrival: with trials running side by side two runs with one seed differ.
-    """
 
-    decides_on_the_way: ClassVar[bool] = True
+    Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020 (arXiv 1810.05934).
+    """
 
     grace_epochs: Epochs = Field(1.0, description="no trial is stopped before; the first rung")
     # Ray's default is 4. A fine-tuning has few epochs: with 4 and up to 4 epochs the only decision is the first, where
@@ -37,33 +43,58 @@ class Rungs(Frozen):
         False, description="allow num_train_epochs in the space: finished short schedules then meet hot long ones"
     )
 
-    def rung_refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """Refuses a first rung beyond the end, and schedules of unequal length at one rung; as `Strategy.refusals`."""
-        found = []
-        if self.grace_epochs > epochs:
-            found.append(("grace_epochs", f"{self.grace_epochs:g} must be at most the full epochs: {epochs:g}"))
-        if "num_train_epochs" in space.searched and not self.compare_unequal_schedules:
-            found.append(
-                (
-                    "space.num_train_epochs",
-                    "ASHA would compare a short schedule that has cooled down with a long one that is still hot "
-                    "at the same rung; fix it, or set compare_unequal_schedules: true to accept that",
+    @property
+    def stopper(self) -> Stopping:
+        """ASHA with one bracket."""
+        return Halving(self.grace_epochs, self.compare_unequal_schedules, self.reduction_factor)
+
+
+class StoppingKeys(Frozen):
+    """Stops trials by a rule that a key names; each other key is read by some of the rules."""
+
+    grace_epochs: Epochs = Field(1.0, description="no trial is stopped before; of asha and hyperband the first rung")
+    reduction_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = Field(
+        2.0, description="asha, hyperband: 1 in this many goes on at each rung"
+    )
+    brackets: PositiveInt = Field(
+        1, description="asha: trials are drawn into so many brackets, each of which begins one rung later"
+    )
+    percentile: Annotated[float, Field(gt=0, lt=100)] = Field(
+        25.0, description="percentile: the best so many percent of the completed trials' scores go on"
+    )
+    startup_trials: Annotated[int, Field(ge=1)] = Field(
+        5, description="median, percentile, patient: nothing is stopped before so many trials are complete"
+    )
+    patience: PositiveInt = Field(
+        2, description="patient: stops below the median, after so many evaluations without an improvement"
+    )
+    compare_unequal_schedules: bool = Field(
+        False, description="allow num_train_epochs in the space: finished short schedules then meet hot long ones"
+    )
+
+    def rule(self, name: StoppingRule) -> Stopping:
+        """Returns the rule of that name with the settings of these keys."""
+        if name == "none":
+            return FullLength()
+        compared = self.grace_epochs, self.compare_unequal_schedules
+        if name in HALVING:
+            return Halving(*compared, self.reduction_factor, self.brackets if name == "asha" else None)
+        percentile = self.percentile if name == "percentile" else 50.0
+        return BelowOthers(*compared, percentile, self.startup_trials, self.patience if name == "patient" else None)
+
+    def refuse_unread(self, key: str, name: StoppingRule) -> None:
+        """Refuses settings of other rules than `name`.
+
+        Args:
+            key: the key that names the rule.
+
+        Raises:
+            ValueError: which setting, and which rules read it.
+        """
+        for field, readers in READ_BY.items():
+            value = getattr(self, field)
+            if name not in readers and value != type(self).model_fields[field].default:
+                raise ValueError(
+                    f"{field}: {value}: nothing reads it with {key}: {name}; remove it, or take {key}: "
+                    f"{' or '.join(readers)}"
                 )
-            )
-        return found
-
-    def asha(self, objective: Objective, epochs: float) -> ASHA:
-        """The scheduler of one study; with its single bracket it draws nothing that matters."""
-        from tuning.strategies.schedulers.asha import ASHA
-
-        return ASHA(
-            time_attr="epoch",
-            metric=f"metrics/{objective.metric}",
-            mode=objective.mode,
-            max_t=epochs,
-            grace_period=self.grace_epochs - ROUNDING,  # a report this close to a rung is at it
-            reduction_factor=self.reduction_factor,
-            # A trial ends itself at its horizon. With True, Ray also decides between rungs: a trial that passed several
-            # rungs within one report is entered in the lower ones later, with the score of a later epoch.
-            stop_last_trials=False,
-        )

@@ -1,0 +1,129 @@
+"""Strategies that are a sampler beside a stopping rule: `random`, `hyperopt`, `optuna`, those with ASHA, and `custom`.
+
+The sampler proposes trials one by one (`tuning.strategies.searchers.samplers`), the rule ends some of them early
+(`tuning.strategies.schedulers.stopping`). Neither knows of the other; a strategy makes both of its YAML keys. Imports
+no Ray by itself.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from pydantic import Field, PositiveInt, model_validator
+
+from trainables.spec import Objective
+from tuning.space import Space
+from tuning.strategies import Plan, Strategy
+from tuning.strategies.schedulers.stopping import FullLength, Stopping
+from tuning.strategies.searchers.samplers import HyperOptTpe, OptunaSampler, RandomDraws, Sampler, SamplerName
+
+LEAST_RANDOM, RANDOM_WITHOUT_END = 4, 20  # the second is HyperOpt's own default
+
+
+class Composed(Strategy):
+    """A sampler beside a stopping rule. No trial is paused or cloned, and none is proposed twice in a finite space."""
+
+    weights_only: ClassVar[bool] = True
+
+    trials: PositiveInt | None = Field(description="how many are started; null: until the experiment's budget is spent")
+
+    @property
+    @abstractmethod
+    def proposer(self) -> Sampler:
+        """The sampler with the settings of this strategy's keys."""
+
+    @property
+    def stopper(self) -> Stopping:
+        """The stopping rule with the settings of this strategy's keys."""
+        return FullLength()
+
+    @property
+    def origin(self) -> str:  # type: ignore[override]
+        """See `Strategy.origin`."""
+        return self.proposer.origin
+
+    @property
+    def decides_on_the_way(self) -> bool:  # type: ignore[override]
+        """See `Strategy.decides_on_the_way`."""
+        return self.stopper.stops
+
+    def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
+        """Refuses what the sampler or the stopping rule cannot work with."""
+        return [*self.proposer.refusals(space), *self.stopper.refusals(space, epochs)]
+
+    def planned_trials(self, space: Space) -> int | None:
+        """`trials`, or the number of a finite space's configurations if that is less: none is proposed twice."""
+        return self.trials if self.trials is None or space.size is None else min(self.trials, space.size)
+
+    def planned_epochs(self, space: Space, epochs: float) -> float | None:
+        """The epochs of all trials, each to its end; None where some are stopped early."""
+        trials = self.planned_trials(space)
+        return None if trials is None or self.stopper.stops else trials * epochs
+
+    def first_draws(self, space: Space) -> int:
+        """The sampler's random trials; 0 if all are and their number is not known beforehand."""
+        draws = self.proposer.draws
+        return (self.planned_trials(space) or 0) if draws is None else min(draws, space.size or draws)
+
+    def learns_after(self, space: Space) -> int | None:
+        """The number of random trials; in a finite space no more than it has configurations."""
+        return self.first_draws(space) if self.proposer.draws else None
+
+    def outline(self, space: Space) -> str:
+        """The number of trials that are not the model's own, in words."""
+        after, title = self.learns_after(space), self.proposer.title
+        return title if after is None else f"the first {after} at random, then {title}"
+
+    def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
+        """The rule's scheduler, and the sampler's searcher, whose saved state carries the scheduler's."""
+        scheduler = self.stopper.scheduler(objective, epochs, seed)
+        searcher = self.proposer.searcher(space, objective, seed, scheduler)
+        trials = self.planned_trials(space)
+        most = space.size if trials is None else None
+        return Plan(scheduler, trials, searcher=searcher, most_trials=most, weights_only=True)
+
+
+class Modelled(Composed):
+    """A sampler that models the scores after random trials."""
+
+    initial_random: PositiveInt | None = Field(
+        None,
+        description="drawn at random before the sampler models anything; null: a quarter of the trials, at least 4, "
+        "or 20 where the budget alone ends the study; of CMA-ES 1",
+    )
+
+    @model_validator(mode="after")
+    def _random_trials_fit(self) -> Modelled:
+        if self.initial_random is not None and self.trials is not None and self.initial_random > self.trials:
+            raise ValueError(f"initial_random: {self.initial_random} must be at most trials: {self.trials}")
+        return self
+
+    @property
+    def random_trials(self) -> int:
+        """`initial_random`, or its default for this number of trials."""
+        if self.initial_random is not None:
+            return self.initial_random
+        return RANDOM_WITHOUT_END if self.trials is None else min(max(self.trials // 4, LEAST_RANDOM), self.trials)
+
+    def sampler_named(self, name: SamplerName, **options: Any) -> Sampler:
+        """Returns the sampler of that name with this strategy's number of random trials.
+
+        Args:
+            options: of Optuna's TPE: `multivariate`, `group`.
+        """
+        if name == "random":
+            return RandomDraws()
+        if name == "hyperopt":
+            return HyperOptTpe(self.random_trials)
+        draws = 1 if name == "cmaes" and self.initial_random is None else self.random_trials
+        return OptunaSampler(name, 0 if name == "qmc" else draws, **options)
+
+    def refuse_unread_draws(self, name: SamplerName) -> None:
+        """Refuses a number of random trials beside a sampler that has no use for it.
+
+        Raises:
+            ValueError: there is one.
+        """
+        if name in ("random", "qmc") and self.initial_random is not None:
+            raise ValueError(f"initial_random: {self.initial_random}: sampler: {name} models nothing; remove it")
