@@ -21,6 +21,7 @@ from cluster.capacity import ClusterError
 from cluster.environment import NO_METRICS, SETTINGS, compile_cache_settings, temporary_environment
 from cluster.gpu.mps import MpsDaemons
 from cluster.nodes.head import AUTH_MODE
+from cluster.nodes.processes import wait_for_ends
 from cluster.preflight import do_nothing
 from cluster.ray_compat import own_node
 from cluster.ray_compat.raylet import raylet_of
@@ -151,11 +152,11 @@ def _shut_down(folder: str, server: ForkServer | None) -> None:
     if server:
         server.end()
     below |= _started_in(folder)  # meanwhile, or left behind by a trial
-    _, left = psutil.wait_procs(below, timeout=GRACE_SECONDS)
+    left = wait_for_ends(below, GRACE_SECONDS)
     for process in left:
         with contextlib.suppress(psutil.Error):  # ended meanwhile, or has become another account's
             process.kill()
-    psutil.wait_procs(left, timeout=GRACE_SECONDS)
+    wait_for_ends(left, GRACE_SECONDS)
 
 
 def _started_in(folder: str) -> set[psutil.Process]:

@@ -1,7 +1,12 @@
-"""Identifies a process by more than its number, which a later process may have, and independently of the clock."""
+"""Processes of this machine: one that can be found again, and the end of several.
+
+A process is identified by more than its number, which a later one may have, and independently of the clock.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +15,7 @@ if TYPE_CHECKING:
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; drawn anew at each start of the machine
 SECONDS = 1.0  # precision of a start time by the clock
+POLL = 0.02  # seconds
 
 
 class ProcessMark(NamedTuple):
@@ -46,3 +52,24 @@ def find_process(mark: ProcessMark) -> psutil.Process | None:
         return process if mark_of(mark.pid) == mark else None
     except psutil.NoSuchProcess:
         return None
+
+
+def wait_for_ends(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Waits until all have ended, at most so many seconds; returns those that still run.
+
+    One that has ended, and whose parent does not ask for its status, counts as ended; `psutil.wait_procs` would wait.
+    So it is with orphans in a container whose first process is no init.
+    """
+    running, until = list(processes), time.monotonic() + seconds
+    while (running := [process for process in running if _runs(process)]) and time.monotonic() < until:
+        time.sleep(POLL)
+    return running
+
+
+def _runs(process: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from cluster.capacity import ClusterError
 from cluster.environment import NO_METRICS, SETTINGS, compile_cache_settings
 from cluster.nodes.head import AUTH_MODE, refuse_foreign_head
-from cluster.nodes.processes import ProcessMark, find_process, mark_of
+from cluster.nodes.processes import ProcessMark, find_process, mark_of, wait_for_ends
 from cluster.nodes.start_hook import HOOK, hook_settings
 from cluster.nodes.token_file import TokenSource, ray_folder, token_source
 from cluster.ray_compat.head_service import forget_written_address, machines_of, own_token
@@ -187,7 +187,7 @@ def stop_nodes() -> int:
                 below = process.children(recursive=True)
                 process.terminate()
                 process.wait(STOP_SECONDS)
-                psutil.wait_procs(below, timeout=STOP_SECONDS)  # the fork server, which ends with the leader
+                wait_for_ends(below, STOP_SECONDS)  # the fork server, which ends with the leader
                 stopped += 1
                 record.with_suffix(".log").unlink(missing_ok=True)
         except psutil.NoSuchProcess:

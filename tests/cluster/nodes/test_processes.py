@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
-from cluster.nodes.processes import find_process, mark_of
+from cluster.nodes.processes import find_process, mark_of, wait_for_ends
+
+PATIENCE = 60.0  # seconds
 
 
 @pytest.mark.unit
@@ -35,3 +38,15 @@ def test_a_process_that_has_ended_is_not_found() -> None:
         mark = mark_of(process.pid)
         assert find_process(mark) is not None
     assert find_process(mark) is None
+
+
+@pytest.mark.system
+def test_a_process_that_nobody_asks_for_its_end_counts_as_ended() -> None:
+    """Its parent does not wait for it, so that the kernel keeps it; the other one still runs."""
+    script = "import os, sys; child = os.fork() or os._exit(0); print(child, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child, running = psutil.Process(int(parent.stdout.readline())), psutil.Process(parent.pid)
+        assert wait_for_ends([child], PATIENCE) == []
+        assert child.status() == psutil.STATUS_ZOMBIE
+        assert wait_for_ends([child, running], 0.1) == [running]
