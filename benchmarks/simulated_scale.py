@@ -37,6 +37,7 @@ from benchmarks.machine import machine
 COUNTS = {"grid": "points", "random": "trials", "random_asha": "trials", "hyperopt_asha": "trials"}
 PARTS = 10  # of a run, whose costs are compared
 START_SECONDS = 5.0  # of a process, all of them at once
+HEARTBEAT_SECONDS = 600.0  # as those of a fine-tuning: the driver reads all heartbeats every five
 TICK = 600.0  # virtual seconds that pass without an event at most
 ARMS = "8x1000x10@0.2,64x10000x4@0.8,64x640x4@3600,256x1024x4@3600,1000x3000x4@3600,10000x15000x2@3600"
 MEMORY = Path("/dev/shm")  # nobody waits for a disk
@@ -142,7 +143,12 @@ def experiment(arm: Arm, strategy: str, folder: str) -> dict[str, Any]:
         "strategies": [{"kind": strategy, COUNTS[strategy]: arm.trials}],
         "test": False,
         "wandb": {"mode": "disabled"},
-        "cluster": {"storage": folder, "gpus_per_trial": 0, "max_concurrent": arm.slots},
+        "cluster": {
+            "storage": folder,
+            "gpus_per_trial": 0,
+            "max_concurrent": arm.slots,
+            "heartbeat_seconds": HEARTBEAT_SECONDS,
+        },
     }
 
 

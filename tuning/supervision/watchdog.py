@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ray.exceptions import RayActorError
 
-from trainables.progress import Beat, Heartbeat
+from trainables.progress import LONGEST_PERIOD, Beat, Heartbeat
 from trainables.spec import TRAININGS
 from tuning.spec.models import ExperimentSpec
 from tuning.tune_compat.heartbeats import send_beat
@@ -76,7 +76,7 @@ class Watchdog:
     """
 
     def __init__(self, seconds: float) -> None:
-        self.period = min(1.0, seconds / 4)
+        self.period = min(seconds / 4, LONGEST_PERIOD / 2)  # no longer than that of the beats, for `UNSEEN`
         self._seconds, self._starting, self._silent = seconds, max(STARTING * seconds, AUTO), max(seconds, SILENT)
         self.seen: set[str] = set()
         self._known: dict[str, dict[int, _Process]] = {}  # by actor and rank

@@ -27,9 +27,10 @@ class HeartbeatTable:
         self._values[namespace, _text(key)] = value if isinstance(value, bytes) else value.encode()
         return True
 
-    def get(self, key: str | bytes, namespace: bytes = b"") -> bytes | None:
-        """Returns the value of a key; None without one."""
-        return self._values.get((namespace, _text(key)))
+    def get(self, keys: list[bytes], namespace: bytes = b"") -> dict[bytes, bytes]:
+        """Returns the values of those keys that there are."""
+        found = ((key, self._values.get((namespace, key.decode()))) for key in keys)
+        return {key: value for key, value in found if value is not None}
 
     def keys(self, prefix: str | bytes, namespace: bytes = b"") -> list[bytes]:
         """Returns the keys that begin with `prefix`."""

@@ -6,7 +6,6 @@ clock (`trainables.machine.clock`).
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -60,10 +59,11 @@ class ProcessSimulation(VirtualTime):
         super().__init__(passed)
         self.nodes = [replace(node) for node in nodes]
         self.actors: list[SimulatedActor] = []
+        self._unplaced: list[SimulatedActor] = []  # those of them that no node has had room for
         self.calls: list[tuple[float, str, str]] = []
         self._start_seconds, self._costs = deque(start_seconds), dict(costs)
         self._current = _Current()
-        self._delivered = itertools.count()
+        self._delivered: list[int] = []  # the identities of references, in the order in which they became ready
         self._at_begin: list[Callable[[SimulatedActor, str], None]] = []  # called when a call begins
         self._at_end: list[Callable[[SimulatedActor, str, Any], None]] = []  # called when one has ended
 
@@ -85,14 +85,17 @@ class ProcessSimulation(VirtualTime):
         number = len(self.actors) + 1
         actor = SimulatedActor(f"{number:032x}", FIRST_PROCESS + number, make, held)
         self.actors.append(actor)
+        self._unplaced.append(actor)
         self._place_actors()
         return actor
 
     def _place_actors(self) -> None:
         """Assigns processes that wait to the first node with enough room."""
-        for actor in self.actors:
-            if actor.alive and actor.node is None and (node := self._node_with_room(actor.held)) is not None:
+        for actor in list(self._unplaced):
+            if (node := self._node_with_room(actor.held)) is not None:
+                self._unplaced.remove(actor)
                 actor.node = node
+                node.hold(actor.held)
                 starts = self._start_seconds
                 seconds = starts.popleft() if len(starts) > 1 else starts[0]
                 self._schedule(self._now + seconds, lambda actor=actor: self._start(actor))  # type: ignore[misc]
@@ -101,7 +104,7 @@ class ProcessSimulation(VirtualTime):
     def _node_with_room(self, wanted: Mapping[str, float]) -> SimulatedNode | None:
         """Returns the first living node with enough free resources."""
         for node in self.nodes:
-            free = self._free(node)
+            free = node.free
             if (
                 node.alive
                 and node.reachable
@@ -109,12 +112,6 @@ class ProcessSimulation(VirtualTime):
             ):
                 return node
         return None
-
-    def _free(self, node: SimulatedNode) -> dict[str, float]:
-        """Returns what no process holds of a node, by kind."""
-        held = [actor.held for actor in self.actors if actor.alive and actor.node is node]
-        free = {"CPU": node.cpus, "GPU": node.gpus}
-        return {kind: amount - sum(one.get(kind, 0.0) for one in held) for kind, amount in free.items()}
 
     def _start(self, actor: SimulatedActor) -> None:
         """Makes the object of a process; its calls begin when that has taken its time."""
@@ -138,6 +135,10 @@ class ProcessSimulation(VirtualTime):
         """Ends a process at once; all its calls fail with `error`, by default as after SIGKILL."""
         if actor.alive:
             actor.alive, actor.error = False, error or process_died(actor.id)
+            if actor.node is None:
+                self._unplaced.remove(actor)
+            else:
+                actor.node.hold(actor.held, -1)
             while actor.calls:
                 self._deliver(actor.calls.popleft().reference, error=actor.error)
             self._place_actors()
@@ -168,7 +169,8 @@ class ProcessSimulation(VirtualTime):
         return reference
 
     def _deliver(self, reference: Reference, value: Any = None, error: Exception | None = None) -> None:
-        reference.value, reference.error, reference.order = value, error, next(self._delivered)
+        reference.value, reference.error, reference.order = value, error, len(self._delivered)
+        self._delivered.append(id(reference))
 
     def _start_next(self, actor: SimulatedActor) -> None:
         """Starts the next call of an idle actor; without calls the actor ends if nobody holds a handle of it."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.spec import UNITS
 from trainables.machine.oom_probe import OomEvidence
 
 JOB = "job"  # the name of the call in which a process computes a job after a search
@@ -28,11 +29,24 @@ class SimulatedNode:
     gpus: float = 0.0
     alive: bool = True  # as far as Ray knows
     reachable: bool = True  # it has power, and a network
+    _held: dict[str, int] = field(default_factory=dict, init=False)  # by its processes, in steps of Ray's
 
     @property
     def id(self) -> str:
         """An id in Ray's form: 56 hexadecimal digits."""
         return self.name.encode().hex().ljust(56, "0")
+
+    @property
+    def free(self) -> dict[str, float]:
+        """What no process holds of it, by kind."""
+        return {
+            kind: amount - self._held.get(kind, 0) / UNITS for kind, amount in (("CPU", self.cpus), ("GPU", self.gpus))
+        }
+
+    def hold(self, resources: Mapping[str, float], times: int = 1) -> None:
+        """Counts what a process holds from now on; `times` is -1 when it has ended."""
+        for kind, amount in resources.items():
+            self._held[kind] = self._held.get(kind, 0) + times * round(amount * UNITS)
 
     def to_ray(self) -> dict[str, Any]:
         """Returns the entry of `ray.nodes()` for this node."""

@@ -33,6 +33,7 @@ from unittest import mock
 from trainables.machine import clock
 from trainables.machine.oom_probe import OomEvidence
 from tuning.testing.heartbeat_table import HeartbeatTable
+from tuning.testing.process_simulation import FIRST_PROCESS
 from tuning.testing.simulated_cluster import PowerCut, SimulatedCluster
 from tuning.testing.simulated_process import Reference, SimulatedActor, SimulatedNode, copied, node_died, task_error
 from tuning.testing.virtual_time import simulated
@@ -96,10 +97,13 @@ class SimulatedRay(SimulatedCluster):
 
         References are returned in the order in which they became ready, as Tune shuffles its list.
         """
-        waits = [one for one in references if one.order is None]
+        waits = {id(one) for one in references if one.order is None}
+        heard = len(self._delivered)
 
         def enough() -> bool:
-            waits[:] = [one for one in waits if one.order is None]
+            nonlocal heard
+            waits.difference_update(self._delivered[heard:])
+            heard = len(self._delivered)
             return len(references) - len(waits) >= num_returns
 
         if threading.get_ident() == self._thread:
@@ -182,7 +186,7 @@ class SimulatedRay(SimulatedCluster):
     @simulated
     def available_resources(self) -> dict[str, float]:
         """Replaces `ray.available_resources`, which leaves out resources of which nothing is free."""
-        free = [self._free(node) for node in self.nodes if node.alive]
+        free = [node.free for node in self.nodes if node.alive]
         found = {kind: sum(one[kind] for one in free) for kind in ("CPU", "GPU")}
         return {kind: amount for kind, amount in found.items() if amount > 0}
 
@@ -213,8 +217,7 @@ class SimulatedRay(SimulatedCluster):
         self.kill(self._actor(actor_id))
 
     def _actor(self, actor_id: str) -> SimulatedActor:
-        (actor,) = [one for one in self.actors if one.id == actor_id]
-        return actor
+        return self.actors[int(actor_id, 16) - 1]  # see `_create`
 
     def answers(self, address: str, port: int) -> bool:
         """True if the node with that address would answer."""
@@ -226,9 +229,7 @@ class SimulatedRay(SimulatedCluster):
 
     def kill_process(self, process: int) -> None:
         """Replaces SIGKILL to the process with that id."""
-        for actor in self.actors:
-            if actor.process == process and actor.alive:
-                self.kill(actor)
+        self.kill(self.actors[process - FIRST_PROCESS - 1])
 
     def shared_memory(self, real: Path) -> Path:
         """Returns the shared memory of the node of what runs now; the driver's node is this machine."""

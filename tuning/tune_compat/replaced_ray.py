@@ -7,7 +7,7 @@ relied on are:
 - `__ray_metadata__.modified_class` of an actor class, `_function` of a remote function: what the user has decorated.
 - `_actor_id` of a handle, with `hex()`; the methods `__ray_ready__` and `__ray_terminate__` that every actor has.
 - `_global_node` of the worker: `is_head()` and `get_session_dir_path()` are all that is asked of it here.
-- `state.actors(ID)`: `State` and `Address.NodeID`; the four functions of `internal_kv`.
+- `state.actors(ID)`: `State` and `Address.NodeID`; `internal_kv`, and `internal_kv_multi_get` of its client.
 - `tune_controller`: it looks up its resource manager and its clock among its own names.
 - `FixedResourceManager`: it counts in `_requested_resources` and `_used_resources`.
 
@@ -45,8 +45,8 @@ class KeyValueTable(Protocol):
     def put(self, key: Any, value: Any, overwrite: bool = True, namespace: Any = None) -> bool:
         """See `internal_kv._internal_kv_put`."""
 
-    def get(self, key: Any, namespace: Any = None) -> bytes | None:
-        """See `internal_kv._internal_kv_get`."""
+    def get(self, keys: Any, namespace: Any = None) -> dict[bytes, bytes]:
+        """See `internal_kv_multi_get` of the head's client."""
 
     def keys(self, prefix: Any, namespace: Any = None) -> list[bytes]:
         """See `internal_kv._internal_kv_list`."""
@@ -164,7 +164,9 @@ def _private_names(stand_in: RayStandIn, session: Path) -> dict[str, Any]:
         "ray.actor.ActorClass._remote": create,
         "ray.remote_function.RemoteFunction._remote": call,
         "ray.experimental.internal_kv._internal_kv_put": stand_in.table.put,
-        "ray.experimental.internal_kv._internal_kv_get": stand_in.table.get,
+        "ray.experimental.internal_kv.internal_kv_get_gcs_client": lambda: SimpleNamespace(
+            internal_kv_multi_get=stand_in.table.get
+        ),
         "ray.experimental.internal_kv._internal_kv_list": stand_in.table.keys,
         "ray.experimental.internal_kv._internal_kv_del": stand_in.table.delete,
         "ray.tune.execution.tune_controller.PlacementGroupResourceManager": lambda: _resource_manager(stand_in),

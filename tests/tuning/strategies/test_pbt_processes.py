@@ -30,6 +30,26 @@ def test_a_report_without_a_checkpoint_ends_the_run_and_says_what_to_do(ray_sess
         run_experiment(spec, progress=False)
 
 
+def test_members_that_are_functions_keep_their_slots_while_they_wait(ray_session: None, tmp_path: Path) -> None:
+    """Its process computes for no other study: a member that gave its slot up would start anew for nothing."""
+    starts, pace = tmp_path / "starts", "model.seconds_per_epoch"
+    spec = curve_experiment(
+        tmp_path,
+        trainable="tests.support.own_trainables:train_and_count_starts",
+        strategies=[{"kind": "pbt", "population": 2}, {"kind": "random", "trials": 3}],
+        space={"learning_rate": {"loguniform": [1e-5, 1e-2]}, pace: {"choice": [0.1, 1.0], "mutate": False}},
+        fixed={"model.starts": str(starts)},
+        epochs=3,
+        seeds=[2],  # the member that waits is the better one, and goes on as it is
+        cluster={"max_concurrent": 2},
+        test=False,
+    )
+    members, _ = run_experiment(spec, progress=False).studies
+    assert len({trial.params[pace] for trial in members.trials}) == 2  # one waits for the other
+    takeovers = sum(len(trial.lineage) for trial in members.trials)
+    assert len(starts.read_text().splitlines()) == 2 + takeovers + 3
+
+
 def test_a_dead_process_is_not_handed_to_another_member(ray_session: None, tmp_path: Path) -> None:
     """The first member that has saved epoch 2 is killed while it is held, unknown to Tune, which asks nothing of it.
 
