@@ -12,12 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Callback
-from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from trainables.machine import clock
 from trainables.reporting import Report
@@ -25,11 +21,12 @@ from trainables.spec import Objective
 from tuning.outcome import TrialState, trial_name
 from tuning.study.budget_tracker import BudgetTracker
 from tuning.study.notebook_display import NotebookDisplay
-from tuning.study.progress_state import ProgressState, Row, duration
+from tuning.study.progress_state import ProgressState, duration
+from tuning.study.progress_table import MOST_ROWS, render, shown_score, slots_used
 from tuning.supervision.failures import describe_failure, without_details
 
 LINES_AROUND = 8  # title, heading, rules, bar, counts, and room for a warning
-FEWEST_ROWS, MOST_ROWS = 4, 30  # trials in the live table, however high the terminal is
+FEWEST_ROWS = 4  # trials in the live table, however low the terminal is
 SECONDS_BETWEEN_DRAWINGS = 0.25
 SECONDS_BETWEEN_PAGES = 1.0  # in a notebook, where every drawing goes to the browser
 SECONDS_BETWEEN_COUNTS = 1.0  # of the trials that run; there may be thousands
@@ -127,10 +124,15 @@ class Progress(Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Show a trial that begins, or goes on after a pause or a resume."""
-        if not self._state.begun:
+        first = not self._state.begun
+        if first:
             self._state = self._fresh_state()  # the clock of the time left: a first worker takes longer than an epoch
             self._take_over(trials, but=trial)
-        self._start(self._number(trials, trial), trial)
+        number = self._number(trials, trial)
+        self._start(number, trial)
+        if first and not trial.is_finished():
+            params = self._state.row(number).params
+            self._print(f"{self._name}  trial {_named(number, trial)}  starts  {params}".rstrip())
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -160,7 +162,7 @@ class Progress(Callback):  # type: ignore[misc]
         """Leave the last table on the screen."""
         self.close()
         if self._state.slots:
-            self._print(f"{self._name}  {_used(self._state)}")
+            self._print(f"{self._name}  {slots_used(self._state)}")
         if self._budget.reached and (limit := self._budget.limit):
             self._print(f"{self._name}  ended at its budget of {limit.describe()}")
 
@@ -254,10 +256,10 @@ class Progress(Callback):  # type: ignore[misc]
             self._draw(lambda: print(line, file=file, flush=True))
 
     def _line(self, number: int, trial: Any) -> str:
-        row, metric = self._state.row(number), self.objective.metric
+        row, best = self._state.row(number), shown_score(self._state.best)
         return (
             f"{self._name}  trial {_named(number, trial)}  epoch {row.epoch:g}/{row.horizon:g}  "
-            f"{metric} {_score(row.last)}  {row.params}  best {_score(self._state.best)}  [{self._position()}]"
+            f"{self.objective.metric} {shown_score(row.last)}  {row.params}  best {best}  [{self._position()}]"
         )
 
     @property
@@ -291,44 +293,3 @@ def _named(number: int, trial: Any) -> str:
 def _epoch(trial: Any) -> float:
     """Return the epoch of a Tune trial's last report."""
     return float((trial.last_result or {}).get("epoch", 0.0))
-
-
-def render(state: ProgressState, title: str, position: str, rows: int = MOST_ROWS) -> RenderableType:
-    """Return the table of trials above the bar. Widths do not follow the values, so the picture does not move."""
-    if not state.begun:
-        return Text(f"{title}: the first trials are starting ...")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading, side, width in (
-        ("trial", "right", 5),
-        ("state", "left", len(TrialState.COMPLETED)),
-        ("epoch", "right", 5),
-        (state.objective.metric, "right", 6),
-        ("best", "right", 6),
-    ):
-        table.add_column(heading, justify=side, min_width=width, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("parameters")  # the only one that gives way on a narrow terminal
-    for row in state.rows(rows):
-        table.add_row(*_cells(row), style="bold" if row.best is not None and row.best == state.best else "")
-    bar = Table.grid(padding=(0, 2))
-    bar.add_row(ProgressBar(total=1.0, completed=state.share, width=30), Text(position, no_wrap=True))
-    counts = ", ".join(f"{count} {name}" for name, count in state.counts().items())
-    used = f"; {_used(state)}" if state.slots else ""
-    planned = "" if state.trials is None else f" of {state.trials}"
-    return Group(table, bar, Text(f"{counts}{planned} trials; best {_score(state.best)}{used}"))
-
-
-def _used(state: ProgressState) -> str:
-    return f"{state.used:.1f} of {state.slots:.1f} slots in use on average"
-
-
-def _cells(row: Row) -> tuple[str | Text, ...]:
-    epochs = f"{row.epoch:g}/{row.horizon:g}"
-    params = Text(row.params, no_wrap=True, overflow="ellipsis")
-    return str(row.number), str(row.state), epochs, _score(row.last), _score(row.best), params
-
-
-def _score(score: float | None) -> str:
-    """Return a score with four decimals, as in the comparison; with four digits where it is tiny or large."""
-    if score is None:
-        return "-"
-    return f"{score:.4f}" if score == 0 or 1e-2 <= abs(score) < 1e4 else f"{score:.3e}"

@@ -12,8 +12,9 @@ import pytest
 
 from trainables.reporting import Report
 from trainables.spec import Objective
-from tuning.study.progress import Progress, Screen, render
+from tuning.study.progress import Progress, Screen
 from tuning.study.progress_state import ProgressState
+from tuning.study.progress_table import render
 
 pytestmark = pytest.mark.unit
 
@@ -65,10 +66,11 @@ def run_two_trials(progress: Progress) -> None:
     progress.on_experiment_end(trials)
 
 
-def test_without_a_terminal_each_report_is_one_plain_line() -> None:
+def test_without_a_terminal_the_first_start_and_each_report_is_one_plain_line() -> None:
     console = Screen(file=io.StringIO(), force_terminal=False)
     run_two_trials(Progress("grid", 0, 2, 2, ACCURACY, console))
-    lines = drawn(console).splitlines()
+    started, *lines = drawn(console).splitlines()
+    assert started == "grid-seed0  trial 0 (a8e2fb5c)  starts  lr=5e-05"
     assert len(lines) == 4
     assert lines[1].startswith(
         "grid-seed0  trial 0 (a8e2fb5c)  epoch 2/2  accuracy 0.7200  lr=5e-05  best 0.7200  [2/4 "
@@ -86,7 +88,7 @@ def test_a_trial_that_ends_by_itself_and_has_said_nothing_is_not_reported_as_sto
     progress.setup()
     progress.on_trial_start(0, [trial], trial)
     progress.on_trial_complete(1, [trial], trial)
-    assert drawn(console).splitlines() == ["grid-seed0  trial 0 (a8e2fb5c)  ended without a report"]
+    assert drawn(console).splitlines()[1:] == ["grid-seed0  trial 0 (a8e2fb5c)  ended without a report"]
 
 
 def test_values_in_force_are_shown_not_those_of_the_start() -> None:
