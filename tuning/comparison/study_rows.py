@@ -82,7 +82,7 @@ def _chosen(study: StudyOutcome) -> ChosenConfiguration | None:
         epoch=report.epoch,
         validation=report.metrics[study.metric],
         params=report.params,
-        searched=tuple(trial.proposed(report.epoch)),
+        searched=tuple(trial.proposed(report)),
         schedule=schedule,
         hp_space=_hp_space(study),
     )

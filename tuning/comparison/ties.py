@@ -64,7 +64,7 @@ def _by_configuration(studies: Sequence[StudyOutcome], sign: int) -> dict[tuple[
     for study in studies:
         for trial in study.trials:
             if (best := trial.best_report(study.metric, study.mode)) is not None:
-                proposed = trial.proposed(best.epoch).items()
+                proposed = trial.proposed(best).items()
                 values = tuple(sorted((name, repr(best.params.get(name, value))) for name, value in proposed))
                 score = sign * best.metrics[study.metric]
                 scores[values] = max(score, scores.get(values, score))

@@ -108,13 +108,19 @@ class TrialOutcome:
         """`costs` with one entry per report: None where nothing is recorded."""
         return self.costs or (None,) * len(self.reports)
 
-    def proposed(self, epoch: float) -> Params:
-        """Returns the values that were proposed for the training up to `epoch`.
+    def proposed(self, at: Report | float) -> Params:
+        """Returns the values that were proposed for the training up to a report of the trial.
 
-        These are the first values, or those of the last exploit before `epoch`. In a conditional space the two may have
+        These are the first values, or those of the last exploit before it. In a conditional space the two may have
         different names.
+
+        Args:
+            at: the report; or an epoch, for the last report up to it: a member of a population may pass one twice.
         """
-        number = sum(report.epoch <= epoch + ROUNDING for report in self.reports) - 1
+        if isinstance(at, Report):
+            number = self.reports.index(at)
+        else:
+            number = max((n for n, report in enumerate(self.reports) if report.epoch <= at + ROUNDING), default=-1)
         return next((one.new for one in reversed(self.lineage) if one.reports <= number), self.params)
 
     def best_report(self, metric: str, mode: Literal["max", "min"]) -> Report | None:

@@ -66,7 +66,7 @@ def scored_trials(studies: Sequence[StudyOutcome], apart: Collection[TrialKey] =
 
 def _in_force(trial: TrialOutcome, report: Report) -> dict[str, Value]:
     """Returns the searched hyperparameters in force at a report."""
-    proposed = trial.proposed(report.epoch)
+    proposed = trial.proposed(report)
     return {**proposed, **{name: value for name, value in suggested_values(report.params).items() if name in proposed}}
 
 

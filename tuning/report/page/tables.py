@@ -98,7 +98,7 @@ def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> D
     found = [
         (study, trial, trial.best_report(metric, study.mode)) for study in outcome.studies for trial in study.trials
     ]
-    proposed = [trial.proposed(best.epoch) if best else trial.params for _, trial, best in found]
+    proposed = [trial.proposed(best) if best else trial.params for _, trial, best in found]
     names = list(dict.fromkeys(name for params in proposed for name in params))
     rows = []
     for (study, trial, best), params in zip(found, proposed, strict=True):
