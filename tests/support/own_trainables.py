@@ -34,6 +34,15 @@ class FailsOnce(LearningCurve):
 ERRORS = {**vars(builtins), "DeviceNotReady": DeviceNotReady}
 
 
+class Overfits(LearningCurve):
+    """A trial whose accuracy falls with each epoch, the faster the better its rate."""
+
+    def score(self, split: Literal["validation", "test"]) -> Scores:
+        """Returns the metrics of a learning curve that is read from its end."""
+        metrics = super().score(split).metrics
+        return Scores({**metrics, "accuracy": 1 - metrics["accuracy"]}, rows=0)
+
+
 class Raises(LearningCurve):
     """A trial that raises an error where the file `model.script` says, and with which type.
 

@@ -27,9 +27,13 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # small ones, each with enough to dec
     "qmc": {"kind": "optuna", "label": "qmc", "sampler": "qmc", "trials": 8, "pruner": "patient", "startup_trials": 2},
     "custom": {"kind": "custom", "sampler": "hyperopt", "stopping": "hyperband", "trials": 8, "initial_random": 4},
     "pbt": {"kind": "pbt", "population": 3, "quantile": 0.34},
+    "pbt-async": {"kind": "pbt", "label": "pbt-async", "population": 4, "quantile": 0.5, "synchronous": False},
+    "pb2": {"kind": "pb2", "population": 3, "quantile": 0.34},
+    "pb2-async": {"kind": "pb2", "label": "pb2-async", "population": 4, "quantile": 0.5, "synchronous": False},
 }
 PLANNED = {
-    **{"grid": 4, "defaults": 1, "random": 4, "random_asha": 6, "hyperopt": 4, "hyperopt_asha": 8, "pbt": 3},
+    **{"grid": 4, "defaults": 1, "random": 4, "random_asha": 6, "hyperopt": 4, "hyperopt_asha": 8},
+    **{"pbt": 3, "pbt-async": 4, "pb2": 3, "pb2-async": 4},
     **dict.fromkeys(("optuna", "gp", "cmaes", "qmc", "custom"), 8),
 }
 SECONDS = 120  # that a driver may take to its first reports, or to its end, on a busy machine
@@ -72,7 +76,10 @@ def check_nothing_was_repeated(before: StudyOutcome, after: StudyOutcome, *, gra
             stands = trial.reports[:-1]
             assert now.reports[: len(stands)] == stands
     for trial in after.trials:
-        assert [report.epoch for report in trial.reports] == [n + 1 for n in range(len(trial.reports))]
+        epoch, taken_over = 0.0, {exploit.reports: exploit.epoch for exploit in trial.lineage}
+        for number, report in enumerate(trial.reports):
+            epoch = taken_over.get(number, epoch) + 1
+            assert report.epoch == epoch
 
 
 def check_no_saved_epoch_was_computed_again(

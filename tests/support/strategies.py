@@ -14,6 +14,7 @@ REQUIRED = 6  # of what has no default: trials, population
 RATE = {"learning_rate": {"loguniform": [1e-5, 1e-3]}}
 UNEQUAL = {"num_train_epochs": {"choice": [2, 3]}}
 FIXED = {"learning_rate": 1e-4}
+LISTED = {"per_device_train_batch_size": {"choice": [16, 32]}}
 # A space, the epochs of a trial, and the path that the strategy names.
 REFUSED: Mapping[str, Sequence[tuple[dict[str, Any], float, str]]] = {
     "random": [(FIXED, 4.0, "space")],
@@ -23,6 +24,7 @@ REFUSED: Mapping[str, Sequence[tuple[dict[str, Any], float, str]]] = {
     "optuna": [(FIXED, 4.0, "space")],
     "custom": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
     "pbt": [(RATE, 1.0, "perturb_every_epochs")],
+    "pb2": [(RATE, 1.0, "perturb_every_epochs"), (LISTED, 4.0, "space"), (FIXED, 4.0, "space")],
     "defaults": [(RATE, 4.0, "space")],
 }
 # As small as shows what it does: whole studies of it are run.
@@ -35,6 +37,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "optuna": {"trials": 5, "initial_random": 3},
     "custom": {"trials": 5, "initial_random": 3, "stopping": "hyperband"},
     "pbt": {"population": 4},
+    "pb2": {"population": 4},
 }
 UNSEEDED = {"grid", "defaults"}  # draw nothing
 SINGLE = {"defaults": {"space": Space.model_validate({"learning_rate": 5e-5, "weight_decay": 0.0}), "slots": 1}}
@@ -60,16 +63,24 @@ def endless(kind: str) -> Strategy | None:
     return make(kind, trials=None, **({"initial_random": 4} if "initial_random" in fields else {}))
 
 
+def asynchronous(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Strategy]:
+    """Returns, by kind, the strategies in which nobody waits, of those that can be so."""
+    able = [kind for kind, found in find_strategies().items() if "synchronous" in found.model_fields]
+    return {kind: make(kind, **{**fields.get(kind, {}), "synchronous": False}) for kind in able}
+
+
 def plan_contracts(contract: type) -> dict[str, type]:
-    """Returns, by name, a class of tests for each strategy with its defaults, and for each that can be without end."""
+    """Returns, by name, a class of tests for each strategy: with its defaults, without end, and without waiting."""
     tested = {f"Test_{kind}": make(kind) for kind in find_strategies()}
     tested |= {f"Test_{kind}_without_end": found for kind in find_strategies() if (found := endless(kind))}
+    tested |= {f"Test_{kind}_asynchronous": found for kind, found in asynchronous({}).items()}
     return {name: type(name, (contract,), _stated(strategy)) for name, strategy in tested.items()}
 
 
 def study_contracts(contract: type) -> dict[str, type]:
-    """Returns, by name, a class of tests for each strategy, a small one."""
+    """Returns, by name, a class of tests for each strategy, a small one, and for each that can be without waiting."""
     tested = {f"Test_{kind}": make(kind, **SMALL.get(kind, {})) for kind in find_strategies()}
+    tested |= {f"Test_{kind}_asynchronous": found for kind, found in asynchronous(SMALL).items()}
     return {name: type(name, (contract,), _stated(strategy)) for name, strategy in tested.items()}
 
 

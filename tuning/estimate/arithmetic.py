@@ -2,7 +2,8 @@
 
 A study takes at least its work divided by its slots. It takes at most that and one more trial: at its end the last
 trial runs alone. A strategy that stops trials early trains each of them to its first report at least, and to its full
-epochs at most. So the range is wider than that of a simulation.
+epochs at most; members of a population that do not wait for each other train about their full epochs. So the range is
+wider than that of a simulation.
 """
 
 from __future__ import annotations

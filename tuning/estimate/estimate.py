@@ -207,7 +207,10 @@ def _ranges(spec: ExperimentSpec, costs: TrainingCosts | None, columns: Sequence
             "memory: what the heaviest trials held while they were measured; with more lengths of text it grows"
         )
     if any(column.simulated for column in columns) and any(not _exact(spec, one) for one in spec.strategies):
-        found.append("trials that are stopped early: learning curves are drawn at random, with ranks that mostly stay")
+        found.append(
+            "trials that are stopped early, or go on from others: learning curves are drawn at random, with ranks that "
+            "mostly stay"
+        )
     if costs is not None and any(not column.simulated for column in columns):
         found.append(
             f"bounds by arithmetic: a run in virtual time, which costs 30 ms for each report, is made for at most "

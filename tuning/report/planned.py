@@ -30,6 +30,7 @@ class PlannedStrategy(NamedTuple):
     epochs: float | None  # of all its trials, at most; None: until the budget is spent
     exact: bool  # False: it stops trials early and may need fewer epochs
     outline: str
+    about: bool = False  # True: it may need more as well
 
     @classmethod
     def of(cls, spec: ExperimentSpec, strategy: Strategy) -> PlannedStrategy:
@@ -39,17 +40,22 @@ class PlannedStrategy(NamedTuple):
         exact = epochs is not None
         if epochs is None and trials is not None:
             epochs = trials * spec.epochs
-        limit = spec.limit_of(strategy)
+        limit, about = spec.limit_of(strategy), strategy.may_repeat_epochs
         if limit is not None and limit.unit == "epochs" and (epochs is None or epochs > limit.amount):
-            epochs, exact = limit.amount, False
-        return cls(strategy.name, trials, epochs, exact, strategy.outline(space))
+            epochs, exact, about = limit.amount, False, False
+        return cls(strategy.name, trials, epochs, exact, strategy.outline(space), about)
+
+    @property
+    def bound(self) -> str:
+        """The words before the number of epochs, "at most " or "about "; empty if it is exact."""
+        return "about " if self.about else "" if self.exact else "at most "
 
     def line(self) -> str:
         """Formats trials, epochs and the strategy's outline in one line."""
         trials = "trials until the budget is spent" if self.trials is None else counted(self.trials, "trial")
         epochs = ""
         if self.epochs is not None:
-            epochs = f", {'' if self.exact else 'at most '}{counted(self.epochs, 'epoch')}"
+            epochs = f", {self.bound}{counted(self.epochs, 'epoch')}"
         return f"{self.name}: {trials}{epochs}{f': {self.outline}' if self.outline else ''}"
 
 
@@ -123,7 +129,7 @@ def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
     known = [(plan.trials, plan.epochs) for plan in strategies if plan.trials is not None and plan.epochs is not None]
     if len(known) == len(strategies):
         trials, epochs = (sum(column) * seeds for column in zip(*known, strict=True))
-        most = "" if all(plan.exact for plan in strategies) else "at most "
+        most = max((plan.bound for plan in strategies), key=["", "at most ", "about "].index)
         searched = (counted(studies, "study", "studies"), counted(trials, "trial"), f"{most}{counted(epochs, 'epoch')}")
         yield f"together: {', '.join(searched)}"
     if spec.confirm is not None:

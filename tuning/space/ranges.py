@@ -118,9 +118,18 @@ class Range(Dimension, ABC):
             return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
         return low + share * (high - low)
 
+    def at_share(self, share: float) -> int | float:
+        """The legal value nearest to `share` (0..1) of the way through `proxy`, on this range's scale."""
+        return self.cast(self._between(*self.proxy, share))
+
+    def share(self, value: float) -> float:
+        """Returns how much of the way through `proxy` lies below `value`, 0 to 1, on this range's scale."""
+        low, high = self.proxy
+        return math.log(value / low) / math.log(high / low) if self.log else (value - low) / (high - low)
+
     def draw(self, rng: random.Random) -> Value:
         """A uniform draw on this range's scale."""
-        return self.cast(self._between(*self.proxy, rng.random()))
+        return self.at_share(rng.random())
 
     def grid(self, points: int) -> list[Value]:
         """`points` evenly spaced values including both ends (one point: the middle), snapped, without duplicates."""

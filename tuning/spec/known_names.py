@@ -29,9 +29,8 @@ STRATEGIES = {
     "bohb": "write {kind: custom, sampler: tpe, stopping: hyperband}",
     **dict.fromkeys(("dehb", "mobster"), f"none here; nearest to it: {MODELLED}"),
     **dict.fromkeys(("asha", "hyperband", "asynchyperband", "sha", "successivehalving", "median"), STOPPED),
-    **dict.fromkeys(
-        ("pb2", "pbt2", "populationbasedtraining", "population", "evolution", "genetic"), "did you mean pbt?"
-    ),
+    **dict.fromkeys(("populationbasedtraining", "population", "evolution", "genetic"), "did you mean pbt?"),
+    **dict.fromkeys(("pbt2", "populationbasedbandits", "populationbasedbandit"), "did you mean pb2?"),
     **dict.fromkeys(("randomsearch", "rs", "basicvariant"), "did you mean random?"),
     **dict.fromkeys(("default", "baseline", "none", "untuned"), "did you mean defaults?"),
     **dict.fromkeys(("gridsearch", "gs", "bruteforce"), "did you mean grid?"),

@@ -28,13 +28,13 @@ __all__ = ["Plan", "PlanShape", "PlannedShape", "Population", "Strategy", "UserS
 
 
 class Population(Protocol):
-    """All that a study needs of a scheduler whose trials wait for each other, and take over from each other.
+    """All that a study needs of a scheduler whose trials take over from each other, and may wait for each other.
 
     Such a strategy names its scheduler twice, as `Plan.scheduler` and as `Plan.population`, and starts all its trials
     at the beginning. What its scheduler decides by has to survive a crash: the plan's searcher saves and restores it,
     since Tune saves the searcher in one step with the trials, and the scheduler not at all. What it needs of Tune's
-    private parts stands in `tuning.tune_compat.population`. `tuning.strategies.pbt` is one; a package of its own can
-    be one, too.
+    private parts stands in `tuning.tune_compat.population`. `tuning.strategies.pbt` has two: one of trials that wait,
+    and one of trials that never do. A package of its own can be one, too.
     """
 
     def limit(self, trials: int | None) -> None:
@@ -82,7 +82,7 @@ class Plan:
     searcher: Searcher | SearchAlgorithm | None = None
     most_trials: int | None = None  # without a number of trials: the space has no more configurations
     weights_only: bool = False  # no trial is paused or cloned: checkpoints are for scoring and need no optimizer state
-    population: Population | None = None  # the scheduler, where it is one of trials that wait for each other
+    population: Population | None = None  # the scheduler, where it is one of trials that take over from each other
 
 
 class PlanShape(Protocol):
@@ -171,6 +171,11 @@ class Strategy(Frozen, ABC):
     def planned_epochs(self, space: Space, epochs: float) -> float | None:
         """Passes over the training split that its trials take together; None: that is not known beforehand."""
         return None
+
+    @property
+    def may_repeat_epochs(self) -> bool:
+        """True if a trial may go back to an earlier epoch of another, so that no number of epochs is a bound."""
+        return False
 
     def planned_trials(self, space: Space) -> int | None:
         """The number of trials that it starts at most; None: that is not known beforehand."""

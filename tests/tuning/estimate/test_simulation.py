@@ -76,6 +76,16 @@ def test_a_population_takes_turns_and_waits_for_its_generations() -> None:
     assert seconds <= 3 + 2 * (5 + 2 * 110) + 4 * 5 + SLACK
 
 
+@pytest.mark.parametrize("kind", ["pbt", "pb2"])
+def test_members_that_do_not_wait_take_no_turns(kind: str) -> None:
+    """Three members on two slots: those that wait need two turns of each generation, the second for one of them."""
+    wall = {}
+    for synchronous in (True, False):
+        strategy = {"kind": kind, "population": 3, "synchronous": synchronous}
+        (wall[synchronous],) = wall_seconds(simulate(reviews(epochs=4, strategies=[strategy]), costs(), 2, 1.0))
+    assert wall[False] < 0.9 * wall[True]
+
+
 def test_a_budget_of_time_ends_a_study_and_one_of_epochs_too() -> None:
     endless = [{"kind": "random", "trials": None}]
     (study,) = simulate(reviews(strategies=endless, budget={"device_seconds": 1000}), costs(), 4, 1.0).outcome.studies

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from trainables.spec import Value
 from tuning.space import Space
+from tuning.space.ranges import Range
 
 pytestmark = pytest.mark.unit
 
@@ -169,6 +170,18 @@ def test_both_ends_of_a_logarithmic_whole_range_are_drawn() -> None:
     counts = Counter(params["gradient_accumulation_steps"] for params in own_draws(space, 0, 1000))
     assert counts[1] > 300
     assert counts[2] > 300
+
+
+@given(space=spaces, seed=st.integers(0, 2**31))
+def test_a_share_of_a_range_names_a_value_of_it_and_each_value_has_its_share(space: Space, seed: int) -> None:
+    rng = random.Random(seed)
+    for name, dimension in space.items():
+        if isinstance(dimension, Range):
+            value = dimension.at_share(rng.random())
+            assert dimension.contains(value), name
+            share = dimension.share(value)
+            assert -1e-9 <= share <= 1 + 1e-9
+            assert dimension.at_share(share) == pytest.approx(value)
 
 
 @every_view

@@ -209,6 +209,17 @@ def test_a_budget_of_epochs_bounds_what_a_strategy_takes() -> None:
     assert PlannedStrategy.of(endless, one).line() == "random: trials until the budget is spent, at most 10 epochs"
 
 
+def test_the_plan_of_members_that_do_not_wait_promises_no_number_of_epochs() -> None:
+    asynchronous = {"kind": "pb2", "population": 4, "synchronous": False}
+    mixed = [{"kind": "pb2", "population": 4, "label": "in-step"}, asynchronous]
+    in_step, free, together = planned_lines(spec("cluster.address=head:6379", strategies=mixed))
+    assert in_step == "in-step: 4 trials, 16 epochs"
+    assert free == "pb2: 4 trials, about 16 epochs: no member waits for another"
+    assert together == "together: 2 studies, 8 trials, about 32 epochs"
+    (bounded, _) = planned_lines(spec("cluster.address=head:6379", strategies=[asynchronous], budget={"epochs": 10}))
+    assert bounded == "pb2: 4 trials, at most 10 epochs: no member waits for another"
+
+
 def test_trials_at_a_time_are_those_of_this_machine_and_of_a_cluster_nothing_is_said() -> None:
     assert slots_here(spec("cluster.max_concurrent=1").cluster) == 1
     assert slots_here(spec("cluster.address=head:6379").cluster) is None

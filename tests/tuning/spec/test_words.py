@@ -200,6 +200,7 @@ def test_other_words_for_a_hyperparameter_are_understood(word: str, name: str) -
         ("asha", "random_asha stops"),
         ("random_search", "did you mean random?"),
         ("population-based-training", "did you mean pbt?"),
+        ("population-based-bandits", "did you mean pb2?"),
         ("gird", "did you mean grid?"),
     ],
 )

@@ -15,7 +15,8 @@ from trainables.spec import Objective
 from tuning.space import Space
 from tuning.strategies import find_strategies
 from tuning.strategies.pbt import Pbt
-from tuning.strategies.schedulers.evolution import Evolution, Member
+from tuning.strategies.schedulers.evolution import Evolution, Member, Perturbation
+from tuning.strategies.schedulers.population import Start
 
 pytestmark = pytest.mark.unit
 
@@ -75,7 +76,8 @@ def test_rejects_numbers_out_of_range(wrong: dict[str, Any]) -> None:
 def test_the_worst_quantile_is_replaced_from_the_best_in_whatever_order_members_arrive(
     scores: list[float], quantile: float, seed: int, order: random.Random
 ) -> None:
-    evolution = Evolution(space_of(SPACE), seed, quantile, 0.25, (0.8, 1.2))
+    space = space_of(SPACE)
+    evolution = Evolution(seed, quantile, Perturbation(space, 0.25, (0.8, 1.2)))
     members = [
         Member(number, f"trial{number}", score, {"learning_rate": 1e-4, "weight_decay": 0.1})
         for number, score in enumerate(scores)
@@ -85,7 +87,7 @@ def test_the_worst_quantile_is_replaced_from_the_best_in_whatever_order_members_
     ranked = sorted(members, key=lambda member: (-member.score, member.number))
     assert [t.member for t in takeovers] == sorted(ranked[len(ranked) - count :])
     assert all(takeover.donor in ranked[:count] for takeover in takeovers)
-    assert all(evolution.space.contains(takeover.params) for takeover in takeovers)
+    assert all(space.contains(takeover.params) for takeover in takeovers)
     order.shuffle(members)
     assert evolution.takeovers(1, members) == takeovers
 
@@ -103,15 +105,22 @@ def test_the_first_values_follow_the_seed() -> None:
 )
 def test_a_population_that_leaves_slots_waiting_is_reported(members: int, slots: int, message: str) -> None:
     space = space_of({"learning_rate": {"loguniform": [1e-5, 1e-1]}})
-    scheduler = Pbt(population=members).plan(space, Objective(metric="accuracy", mode="max"), 4, 0).scheduler
-    found = scheduler.turns(slots)
+    found = Pbt(population=members).plan(space, OBJECTIVE, EPOCHS, 0).scheduler.turns(slots)
     assert message in found if message else found is None
+    without = Pbt(population=members, synchronous=False).plan(space, OBJECTIVE, EPOCHS, 0).scheduler
+    assert without.turns(slots) is None
+
+
+def test_a_population_that_waits_has_the_digest_that_it_always_had() -> None:
+    assert "synchronous" not in Pbt(population=4).model_dump(mode="json")
+    assert Pbt(population=4, synchronous=False).model_dump(mode="json")["synchronous"] is False
 
 
 def test_the_state_survives_a_pickle_and_the_listener_stays_behind() -> None:
     scheduler = Pbt(population=2).plan(space_of(SPACE), OBJECTIVE, EPOCHS, 1).scheduler
-    scheduler.restore_state({"generation": 3, "order": ["b", "a"], "lineage": []})
+    state = {"generation": 3, "order": ["b", "a"], "starts": {"a": Start(2.0, 0.5)}, "history": [], "lineage": []}
+    scheduler.restore_state(state)
     scheduler.on_exploit = lambda trial_id, exploit: None
     copied = pickle.loads(pickle.dumps(scheduler))
-    assert copied.state() == scheduler.state() == {"generation": 3, "order": ["b", "a"], "lineage": []}
+    assert copied.state() == scheduler.state() == state
     assert copied.on_exploit is None

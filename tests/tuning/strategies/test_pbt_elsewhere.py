@@ -1,4 +1,4 @@
-"""A package of its own can be all that `pbt` is: with its sources moved to another package, all tests of PBT pass.
+"""A package of its own can be all that `pbt` and `pb2` are: with their sources moved to one, all their tests pass.
 
 The product is copied without them, the package is installed beside it with an entry point, and the tests of PBT run in
 an interpreter that finds only these two. Whatever the house knew of `pbt` in particular is missing there.
@@ -23,7 +23,12 @@ ROOT = Path(tuning.__file__).parents[1]
 PACKAGE = "population_based"
 MOVED = {
     "tuning.strategies.pbt": f"{PACKAGE}.recipe",
+    "tuning.strategies.pb2": f"{PACKAGE}.modelled",
+    "tuning.strategies.schedulers.asynchronous": f"{PACKAGE}.asynchronous",
+    "tuning.strategies.schedulers.bandit": f"{PACKAGE}.bandit",
+    "tuning.strategies.searchers.generations": f"{PACKAGE}.generations",
     "tuning.strategies.schedulers.population": f"{PACKAGE}.scheduler",
+    "tuning.strategies.schedulers.synchronous": f"{PACKAGE}.synchronous",
     "tuning.strategies.schedulers.evolution": f"{PACKAGE}.evolution",
     "tuning.strategies.schedulers.held": f"{PACKAGE}.held",
     "tuning.strategies.searchers.population_searcher": f"{PACKAGE}.searcher",
@@ -36,6 +41,7 @@ PUBLIC = {
     "tuning.outcome",
     "tuning.outcome.attributes",
     "tuning.space",
+    "tuning.space.ranges",
     "tuning.strategies",
     "tuning.tune_compat.population",
 }
@@ -73,7 +79,9 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = site / f"{PACKAGE}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[tunefleet.strategies]\npbt = {PACKAGE}.recipe:Pbt\n")
+    (info / "entry_points.txt").write_text(
+        f"[tunefleet.strategies]\npbt = {PACKAGE}.recipe:Pbt\npb2 = {PACKAGE}.modelled:Pb2\n"
+    )
     return folder
 
 
@@ -97,7 +105,7 @@ def test_all_tests_of_pbt_pass_on_the_package(elsewhere: Path) -> None:
     product = elsewhere / "product"
     paths = [product, product / "tuning/api", elsewhere / "site"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-m", "unit or tune", "-k", "pbt or evolution"]
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-m", "unit or tune", "-k", "pbt or pb2 or evolution"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, TESTS],
         cwd=product,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.strategies import endless, make, plan_contracts, proposals
@@ -43,11 +45,9 @@ def test_for_one_seed_all_that_draw_begin_with_the_same_points(seed: int) -> Non
     drawn = {kind: find_strategies()[kind](trials=8) for kind in ("random", "random_asha")}
     modelling = ("hyperopt", "hyperopt_asha", "optuna", "custom")
     modelled = {kind: find_strategies()[kind](trials=8, initial_random=5) for kind in modelling}
-    populations = {
-        explore: find_strategies()["pbt"](population=5, explore=explore, label=str(explore))
-        for explore in (True, False)
-    }
-    strategies = [*drawn.values(), *modelled.values(), *populations.values()]
+    changed: list[dict[str, Any]] = [{}, {"explore": False}, {"synchronous": False}]
+    populations = [find_strategies()["pbt"](population=5, **fields) for fields in changed]
+    strategies = [*drawn.values(), *modelled.values(), *populations, find_strategies()["pb2"](population=5)]
     first, *others = (proposals(strategy.plan(SPACE, OBJECTIVE, EPOCHS, seed))[:5] for strategy in strategies)
     assert all(points == first for points in others)
     assert first != proposals(strategies[0].plan(SPACE, OBJECTIVE, EPOCHS, seed + 1))[:5]

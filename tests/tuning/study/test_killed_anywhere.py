@@ -26,6 +26,10 @@ STRATEGIES = {
     "grid": (GRID, 2),
     "hyperopt_asha": (HYPEROPT_ASHA, 1),  # slots: with nobody beside it, no trial's fate depends on who is faster
     "pbt": (PBT, 2),
+    # Of members that do not wait, who meets whom depends on who is faster.
+    "asynchronous pbt": ({**PBT, "quantile": 0.5, "synchronous": False}, 1),
+    "pb2": ({**PBT, "kind": "pb2"}, 2),
+    "asynchronous pb2": ({**PBT, "kind": "pb2", "quantile": 0.5, "synchronous": False}, 1),
     "pbt of a user's Trainer": (PAIR, 1),  # in virtual time all slots share one process, and its random numbers
 }
 # After which call the driver dies, before it hears of it. PBT's generations end with reports 4, 8 and 12. Studies that
@@ -33,6 +37,9 @@ STRATEGIES = {
 MOMENTS = {
     "grid": [("train", 1), ("save", 2), ("train", 7), ("save", 11), ("train", 12), ("save", 12)],
     "pbt": [("save", 3), ("train", 4), ("save", 4), ("restore", 1), ("train", 6), ("save", 8), ("save", 15)],
+    "asynchronous pbt": [(call, times) for call in ("train", "save") for times in (2, 5, 8, 11, 14)],
+    "pb2": [(call, times) for call in ("train", "save") for times in (3, 4, 7, 8, 12)],
+    "asynchronous pb2": [(call, times) for call in ("train", "save") for times in (2, 5, 8, 11, 14)],
     "pbt of a user's Trainer": [("restore", 1), ("train", 5)],
 }
 
@@ -62,6 +69,11 @@ def test_a_study_whose_driver_was_killed_goes_on_to_the_same_end(
     study, _ = run_study(spec, resume=True, passed=killed.seconds)
     assert study.state is StudyState.FINISHED
     assert history(study) == history(undisturbed[strategy])
+
+
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if "pb" in name])
+def test_what_goes_on_has_something_to_decide(undisturbed: dict[str, StudyOutcome], strategy: str) -> None:
+    assert any(trial.lineage for trial in undisturbed[strategy].trials)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from tuning.testing.simulated_ray import simulated_ray
 
 pytestmark = pytest.mark.tune
 
-MOMENTS, OF_A_SEARCHER = 4, 10  # of each strategy; of one with a sampler and a stopping rule by name
+MOMENTS, OF_MUCH = 4, 10  # of each strategy; of one whose decisions rest on much that is saved
 
 
 def raw_of(folder: Path, strategy: str) -> dict[str, Any]:
@@ -52,8 +52,8 @@ def test_a_study_ends_as_if_nothing_had_happened_wherever_it_is_cut_off(strategy
     film = Film(raw_of(tmp_path / "storage", strategy), tmp_path / "aside")
     (expected,) = film.shoot().studies
     (folder,) = film.studies
-    by_name = STRATEGIES[strategy]["kind"] in ("optuna", "custom")
-    for number, moment in enumerate(film.spread(OF_A_SEARCHER if by_name else MOMENTS)):
+    much = STRATEGIES[strategy]["kind"] in ("optuna", "custom", "pbt", "pb2")
+    for number, moment in enumerate(film.spread(OF_MUCH if much else MOMENTS)):
         lost = bool(number % 2)
         with named(f"moment {moment.number}, before {moment.before}{', memory lost' if lost else ''}"):
             recorded = film.bring_back(moment)

@@ -26,8 +26,8 @@ def schedule_figure(outcome: ExperimentOutcome) -> Figure:
     return Figure(
         id="schedules",
         title="Values over time",
-        about="The hyperparameters that PBT changed, in force up to each epoch. The thick line is the winner's "
-        "schedule: the values with which the best weights were trained.",
+        about="The hyperparameters that a population changed, in force up to each epoch. The thick line is the "
+        "winner's schedule: the values with which the best weights were trained.",
         views=tuple(View(name, _summary(name, info), _draw(info)) for name, (_, info) in found.items()),
         table=DataTable(
             ("strategy", "seed", "hyperparameter", "member", "epoch", "value"),
