@@ -17,7 +17,7 @@ REMOVED = {
     "TrainingArguments": "logging_dir",
     "hyperparameter_search": "local_dir",
 }  # gone from transformers 5, Ray 2.60
-MEMBERS = {"num_samples": 4, "gpus_per_trial": 0}  # published: 8 members, each on a GPU
+MEMBERS = {"num_samples": 8, "gpus_per_trial": 0}  # published: each on a GPU
 
 
 class Changed(ast.NodeTransformer):
@@ -39,7 +39,7 @@ class Changed(ast.NodeTransformer):
         return node
 
     def visit_Call(self, node: ast.Call) -> Any:
-        """Drops arguments that are no more, and asks for fewer members and no GPU."""
+        """Drops arguments that are no more, and asks for no GPU."""
         self.generic_visit(node)
         called = getattr(node.func, "attr", getattr(node.func, "id", ""))
         gone = [keyword for keyword in node.keywords if keyword.arg == REMOVED.get(called)]

@@ -20,7 +20,7 @@ class AshaSettings(NamedTuple):
 
 
 class PbtSettings(NamedTuple):
-    """The arguments of `ray.tune.schedulers.PopulationBasedTraining`."""
+    """The arguments of `ray.tune.schedulers.PopulationBasedTraining`, and of `PB2`, which is one."""
 
     time_attr: str
     perturbation_interval: float
@@ -29,6 +29,7 @@ class PbtSettings(NamedTuple):
     quantile_fraction: float
     resample_probability: float
     perturbation_factors: tuple[float, ...]
+    synch: bool
     custom_explore_fn: Callable[..., Any] | None
 
 
@@ -56,7 +57,7 @@ def asha_settings(scheduler: Any) -> AshaSettings:
 
 
 def pbt_settings(scheduler: Any) -> PbtSettings:
-    """The settings of a PBT scheduler."""
+    """The settings of a PBT or PB2 scheduler; the `hyperparam_bounds` of PB2 are its mutations, as pairs of numbers."""
     return PbtSettings(
         scheduler._time_attr,
         scheduler._perturbation_interval,
@@ -65,5 +66,6 @@ def pbt_settings(scheduler: Any) -> PbtSettings:
         scheduler._quantile_fraction,
         scheduler._resample_probability,
         tuple(scheduler._perturbation_factors),
+        scheduler._synch,
         scheduler._custom_explore_fn,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.errors import InputError
@@ -26,11 +26,11 @@ def _scheduler(options: SearchOptions, scheduler: Any) -> None:
         return
     if "AsyncHyperBandScheduler" in kinds:
         _asha(options, scheduler)
-    elif kinds[0] == "PopulationBasedTraining":
-        _pbt(options, scheduler)
+    elif kinds[0] in ("PopulationBasedTraining", "PB2"):
+        _pbt(options, scheduler, modelled=kinds[0] == "PB2")
     else:
         rule = "no strategy here schedules as it does"
-        step = "give ASHAScheduler or PopulationBasedTraining, or leave it out"
+        step = "give ASHAScheduler, PopulationBasedTraining or PB2, or leave it out"
         raise InputError("scheduler", kinds[0], rule, step)
     options.name_objective(*metric_and_mode_of(scheduler), "scheduler.metric")
 
@@ -52,23 +52,16 @@ def _asha(options: SearchOptions, scheduler: Any) -> None:
     options.asha = {"grace_epochs": min(grace, options.epochs), "reduction_factor": given.reduction_factor}
 
 
-def _pbt(options: SearchOptions, scheduler: Any) -> None:
+def _pbt(options: SearchOptions, scheduler: Any, *, modelled: bool) -> None:
     given = pbt_settings(scheduler)
+    mutations, keyword = given.hyperparam_mutations, "hyperparam_bounds" if modelled else "hyperparam_mutations"
     if given.custom_explore_fn is not None:
         rule = "values move by the space's own rules here"
         raise InputError("scheduler.custom_explore_fn", "a function", rule, "leave it out, and give ranges or choices")
     if given.burn_in_period:
         rule = "the first generation ends after perturbation_interval"
         raise InputError("scheduler.burn_in_period", given.burn_in_period, rule, "leave it out")
-    for name, domain in given.hyperparam_mutations.items():
-        if (known := TUNABLES.get(name)) is not None and not known.in_flight:
-            step = "take it out of hyperparam_mutations; returned from hp_space it is drawn once for each member"
-            rule = f"cannot change in the middle of a trial: {known.why_not_in_flight}"
-            raise InputError(f"scheduler.hyperparam_mutations.{name}", str(domain), rule, step)
-        if callable(domain) or isinstance(domain, Mapping):
-            rule = "a function has no bounds to keep to" if callable(domain) else "nested names are not searched"
-            step = "give a Ray domain such as tune.uniform(low, high), or a list of choices"
-            raise InputError(f"scheduler.hyperparam_mutations.{name}", type(domain).__name__, rule, step)
+    _require_movable(mutations, keyword)
     interval = options.at_evaluation(given.perturbation_interval, given.time_attr, "scheduler", "perturbation_interval")
     if options.report_every_epochs < options.epochs <= interval:
         unit = "evaluations" if given.time_attr == "training_iteration" else "epochs"
@@ -77,19 +70,48 @@ def _pbt(options: SearchOptions, scheduler: Any) -> None:
         raise InputError("scheduler.perturbation_interval", given.perturbation_interval, rule, step)
     options.decided_by = "scheduler"
     options.written |= {f"strategies.0.{ours}": f"scheduler.{theirs}" for ours, theirs in _PBT_KEYS.items()}
-    options.mutations = dict(given.hyperparam_mutations)
+    options.mutations = {name: _range_of(name, one) if modelled else one for name, one in mutations.items()}
+    perturbing = {"resample_probability": given.resample_probability, "factors": sorted(given.perturbation_factors)}
     options.pbt = {
+        "kind": "pb2" if modelled else "pbt",
         "perturb_every_epochs": interval,
         "quantile": given.quantile_fraction,
-        "resample_probability": given.resample_probability,
-        "factors": sorted(given.perturbation_factors),
+        "synchronous": bool(given.synch),
+        **({} if modelled else perturbing),
     }
+
+
+def _require_movable(mutations: Mapping[str, Any], keyword: str) -> None:
+    """Require that each name can change in the middle of a trial, and has bounds or choices.
+
+    Raises:
+        InputError: one does not; `keyword` is the scheduler's argument that names it.
+    """
+    for name, domain in mutations.items():
+        if (known := TUNABLES.get(name)) is not None and not known.in_flight:
+            step = f"take it out of {keyword}; returned from hp_space it is drawn once for each member"
+            rule = f"cannot change in the middle of a trial: {known.why_not_in_flight}"
+            raise InputError(f"scheduler.{keyword}.{name}", str(domain), rule, step)
+        if callable(domain) or isinstance(domain, Mapping):
+            rule = "a function has no bounds to keep to" if callable(domain) else "nested names are not searched"
+            step = "give a Ray domain such as tune.uniform(low, high), or a list of choices"
+            raise InputError(f"scheduler.{keyword}.{name}", type(domain).__name__, rule, step)
+
+
+def _range_of(name: str, bounds: Sequence[float]) -> Any:
+    """The two bounds that PB2 is given, as a domain of Ray's; of whole numbers where the hyperparameter is one."""
+    from ray import tune
+
+    low, high = bounds
+    known = TUNABLES.get(name)
+    return tune.randint(low, high + 1) if known is not None and known.kind == "int" else tune.uniform(low, high)
 
 
 _ASHA_KEYS = {"grace_epochs": "grace_period", "reduction_factor": "reduction_factor"}
 _PBT_KEYS = {
     "perturb_every_epochs": "perturbation_interval",
     "quantile": "quantile_fraction",
+    "synchronous": "synch",
     "resample_probability": "resample_probability",
     "factors": "perturbation_factors",
 }
@@ -156,8 +178,8 @@ RAY: tuple[Keyword, ...] = (
     Keyword(
         "scheduler",
         "ASHAScheduler: `random_asha`, with HyperOptSearch `hyperopt_asha`, with OptunaSearch `optuna` with "
-        "`pruner: asha`; PopulationBasedTraining: `pbt` over its hyperparam_mutations; FIFOScheduler: none; others are "
-        "refused",
+        "`pruner: asha`; PopulationBasedTraining: `pbt` over its hyperparam_mutations, PB2: `pb2` over its "
+        "hyperparam_bounds, each synchronous only with `synch`; FIFOScheduler: none; others are refused",
         _scheduler,
     ),
     Keyword(

@@ -35,7 +35,7 @@ class SearchOptions:
         sampler: the keys of Optuna's sampler, as in a spec, where `searcher` is "optuna".
         asha: the keys of ASHA's rungs, as in a spec; None: ASHA stops nothing.
         pruner: the keys of a pruner of the strategy `optuna`; None: it stops nothing.
-        pbt: the keys of the strategy `pbt`; None: another strategy.
+        pbt: the kind `pbt` or `pb2`, and its other keys; None: another strategy.
         decided_by: the keyword that has set `asha`, `pruner` or `pbt`.
         mutations: what PBT changes, by name, as the user's scheduler has it.
         grid: the values of a grid, by name.

@@ -123,7 +123,7 @@ def _by_keywords(options: SearchOptions, space: Space) -> dict[str, Any]:
     if options.pbt is not None:
         if options.asha or options.pruner or options.searcher:
             raise InputError("search_alg", options.searcher, "PBT proposes its values itself", "leave it out")
-        return {"kind": "pbt", "population": options.trials, **options.pbt}
+        return {"population": options.trials, **options.pbt}
     proposes = options.searcher or ("optuna" if space.conditional else "hyperopt")
     if proposes == "grid":
         if options.asha or options.pruner:

@@ -15,11 +15,14 @@ from ray.tune.schedulers import (
     MedianStoppingRule,
     PopulationBasedTraining,
 )
+from ray.tune.schedulers.pb2 import PB2
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 from ray.tune.search.hyperopt import HyperOptSearch
 from ray.tune.search.optuna import OptunaSearch
 
 from trainables.errors import InputError
+from tuning.space.foreign import read_dimension
+from tuning.space.ranges import IntUniform, Uniform
 from tuning.user_trainer.keywords import TABLE, as_markdown, read_keywords
 from tuning.user_trainer.search_options import SearchOptions
 
@@ -207,12 +210,23 @@ def test_pbt_of_ray_becomes_pbt_with_its_settings() -> None:
     )
     found = options("ray", scheduler=scheduler)
     assert found.pbt == {
+        "kind": "pbt",
         "perturb_every_epochs": 2.0,
         "quantile": 0.5,
+        "synchronous": False,
         "resample_probability": 0.1,
         "factors": [0.8, 1.2],
     }
     assert set(found.mutations) == {"weight_decay", "per_device_train_batch_size"}
+
+
+def test_pb2_of_ray_becomes_pb2_over_its_bounds() -> None:
+    bounds = {"weight_decay": [0.0, 0.3], "warmup_steps": [0, 500]}
+    scheduler = PB2("training_iteration", "eval_acc", "max", 1, hyperparam_bounds=bounds, synch=True)
+    found = options("ray", scheduler=scheduler)
+    assert found.pbt == {"kind": "pb2", "perturb_every_epochs": 2.0, "quantile": 0.25, "synchronous": True}
+    ranges = {name: read_dimension(name, domain) for name, domain in found.mutations.items()}
+    assert ranges == {"weight_decay": Uniform(uniform=(0.0, 0.3)), "warmup_steps": IntUniform(int=(0, 500))}
 
 
 @pytest.mark.parametrize(

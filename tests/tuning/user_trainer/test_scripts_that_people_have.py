@@ -78,7 +78,7 @@ def test_the_pbt_example_of_ray_runs_with_one_line_more_and_its_members_train_wi
     assert changed == ["data", "model", "TrainingArguments(logging_dir=)", "hyperparameter_search(local_dir=)"]
     run_with_one_line_more(script, "ray", tmp_path)
     study = the_study_in(tmp_path)
-    assert len(study.trials) == 4
+    assert len(study.trials) == 8  # as published: members do not wait, and of so many some take over in any order
     exploits = [(trial, exploit) for trial in study.trials for exploit in trial.lineage]
     assert exploits
     for trial, exploit in exploits:

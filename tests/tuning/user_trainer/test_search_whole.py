@@ -173,6 +173,7 @@ def test_a_script_for_rays_pbt_runs_unchanged(ray_session: None, installed: None
             mode="max",
             perturbation_interval=1,
             hyperparam_mutations={"weight_decay": tune.uniform(0, 0.3), "per_device_train_batch_size": [8, 16]},
+            synch=True,
         ),
         keep_checkpoints_num=1,
         checkpoint_score_attr="training_iteration",
