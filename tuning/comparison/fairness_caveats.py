@@ -10,6 +10,7 @@ from tuning.comparison.formatting import join_names
 from tuning.comparison.imputation import DEFAULTS
 from tuning.comparison.types import StrategyRow, StudyRow
 from tuning.outcome import StudyOutcome
+from tuning.outcome.attributes import EARLIER_FROM, EARLIER_TRIALS
 
 SAME_BUDGET = 1.1  # costs within this factor of each other count as equal
 SMALL_SHARE = 0.05  # of a budget: a smaller unspent or exceeded part is not reported
@@ -25,7 +26,7 @@ def fairness_caveats(
         studies: all studies.
         spec: the resolved spec as its YAML has it; {}: unknown.
     """
-    return [*_limits(rows), *_costs(rows), *(_spaces(rows, spec) or _first_points(studies))]
+    return [*_limits(rows), *_costs(rows), *_earlier(studies), *(_spaces(rows, spec) or _first_points(studies))]
 
 
 def _limits(rows: Sequence[StrategyRow]) -> list[str]:
@@ -88,6 +89,19 @@ def _costs(rows: Sequence[StrategyRow]) -> list[str]:
     return [
         f"Unequal budgets: per seed, {most} used {factor:.1f} times the device-seconds of {least} "
         f"({costs[most]:,.0f} against {costs[least]:,.0f})."
+    ]
+
+
+def _earlier(studies: Sequence[StudyOutcome]) -> list[str]:
+    """Reports strategies whose model knew trials of somebody else's, whose cost is in no study."""
+    known: dict[tuple[object, object], list[str]] = {}
+    for study in studies:
+        if number := study.attributes.get(EARLIER_TRIALS):
+            names = known.setdefault((number, study.attributes.get(EARLIER_FROM)), [])
+            names += [study.strategy] if study.strategy not in names else []
+    return [
+        f"{join_names(names)} began with {number} earlier trials of {source}. Their cost is not in these costs."
+        for (number, source), names in known.items()
     ]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 # What proposes the trials' first values, and how many of the first trials are random draws in any case.
 ORIGIN, RANDOM_FIRST = "origin", "random_first"
 RANDOM_DRAW = "random draw"  # a value of ORIGIN
+# The number of earlier trials that its model knew before its first proposal, and where they were from.
+EARLIER_TRIALS, EARLIER_FROM = "earlier_trials", "earlier_from"
 # Of an experiment that is extended: the number of its verdict (1, 2, ...), and how many are planned.
 VERDICT, VERDICTS = "verdict", "verdicts"
 PRECISION = "precision"  # of its trials; older versions recorded it with the first report

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from tuning.spec.models import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
 from tuning.study.precision import Precision, recorded_precision
 from tuning.study.resume import Search, SpecifiedStudy, StudyPlan
-from tuning.study.user_studies import observations_for, tell_observations
+from tuning.study.user_studies import recorded_observations, tell_observations
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -33,6 +33,7 @@ class Study:
         plan: the searcher and the scheduler that Tune runs.
         resume: what is kept of earlier runs, and what is owed.
         cut: True if the plan is that of a study which its budget may cut.
+        earlier: attributes that record which earlier trials its model knows.
     """
 
     spec: ExperimentSpec
@@ -42,6 +43,7 @@ class Study:
     plan: Plan
     resume: StudyPlan
     cut: bool = False
+    earlier: Mapping[str, Value] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: ExperimentSpec, strategy: Strategy, seed: int, resume: StudyPlan | None = None) -> Study:
@@ -58,10 +60,12 @@ class Study:
             cut = WHEN_CUT in resume.recorded.attributes
         make = strategy.plan_cut if cut else strategy.plan
         plan = make(spec.space_of(strategy), trial.objective, spec.epochs, seed)
-        if resume is None or resume.search is not Search.CONTINUE:  # else the searcher's saved state has them
-            tell_observations(plan, observations_for(spec, strategy))
+        if resume is None or resume.search is not Search.CONTINUE:
+            earlier = tell_observations(plan, spec, strategy)
+        else:  # the searcher's saved state has them
+            earlier = recorded_observations(resume.recorded)
         resume = resume or StudyPlan(SpecifiedStudy(strategy.name, seed))
-        return cls(spec, strategy, seed, trial, plan, resume, cut)
+        return cls(spec, strategy, seed, trial, plan, resume, cut, earlier)
 
     def computing_in(self, precision: Precision) -> Study:
         """Return the study with trials of that precision, unless another one is recorded of it."""
@@ -108,7 +112,7 @@ class Study:
         """The origin of its trials' first values, and their order."""
         first = self.strategy.learns_after(self.spec.space_of(self.strategy))
         cut = {WHEN_CUT: self.strategy.when_cut} if self.cut else {}
-        return {ORIGIN: self.strategy.origin, RANDOM_FIRST: first or 0, **cut}
+        return {ORIGIN: self.strategy.origin, RANDOM_FIRST: first or 0, **cut, **self.earlier}
 
     def _precision(self) -> dict[str, Value]:
         """The precision of its trials; {} of a trainable that has its own."""

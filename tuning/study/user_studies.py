@@ -10,8 +10,10 @@ import os
 from collections.abc import Iterator
 
 from trainables.errors import InputError
+from trainables.spec import Value
 from trainables.wording import counted
-from tuning.outcome import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome, StudyOutcome
+from tuning.outcome.attributes import EARLIER_FROM, EARLIER_TRIALS
 from tuning.spec.mistakes import Mistake, SpecError, join_path
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.store_url import StoreError
@@ -47,10 +49,24 @@ def observations_for(spec: ExperimentSpec, strategy: Strategy) -> Observations |
     return None if study is None else observe(study, spec.space_of(strategy), mode, spec.name)
 
 
-def tell_observations(plan: Plan, found: Observations | None) -> None:
-    """Let the searcher of a study that begins know what was found."""
-    for observed in () if found is None else found.trials:
+def tell_observations(plan: Plan, spec: ExperimentSpec, strategy: Strategy) -> dict[str, Value]:
+    """Let the searcher of a study that begins know what there is; returns what is recorded of that, by attribute.
+
+    Raises:
+        InputError, StoreError: see `observe`.
+    """
+    found = observations_for(spec, strategy)
+    if found is None or strategy.user_study is None:
+        return {}
+    for observed in found.trials:
         plan.searcher.observe(*observed)  # type: ignore[union-attr]
+    return {EARLIER_TRIALS: len(found.trials), EARLIER_FROM: f"the Optuna study {strategy.user_study.name}"}
+
+
+def recorded_observations(study: StudyOutcome | None) -> dict[str, Value]:
+    """Returns what is recorded of the trials that a study knew before its first proposal, by attribute."""
+    known = {} if study is None else study.attributes
+    return {name: known[name] for name in (EARLIER_TRIALS, EARLIER_FROM) if name in known}
 
 
 def read_user_studies(spec: ExperimentSpec) -> list[str]:

@@ -58,9 +58,9 @@ def hyperparameter_search(
             hp_space.
         objective: a metric by its name, with or without `eval_`, in place of `compute_objective`; or
             {"metric": "accuracy", "mode": "max"}.
-        strategies: one or several: "hyperopt", "hyperopt_asha", "pbt", "pb2", "random", "random_asha", "grid",
-            "defaults" (one trial of the Trainer as it is), or mappings as in a spec; default: `hyperopt`, and `random`
-            where names of the space depend on values.
+        strategies: one or several: "hyperopt", "hyperopt_asha", "optuna", "custom", "pbt", "pb2", "random",
+            "random_asha", "grid", "defaults" (one trial of the Trainer as it is), or mappings as in a spec; default:
+            `hyperopt`, and `optuna` where names of the space depend on values.
         seeds: of the search; every strategy runs once per seed.
         budget: what each strategy may cost, as in a spec: {"device_hours": 2}.
         epochs, report_every_epochs: of a factory's Trainers: their length, and the distance of evaluations.

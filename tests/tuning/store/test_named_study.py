@@ -11,8 +11,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState as State
 from optuna.trial import create_trial
 
-from tests.support.simulated_studies import long_experiment, run
+from tests.support.simulated_studies import long_experiment, run, run_until_killed
 from trainables.errors import InputError
+from tuning.comparison import compare
 from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.space import Space
 from tuning.spec.mistakes import SpecError
@@ -213,24 +214,28 @@ def test_a_study_to_which_no_trial_could_be_added_is_refused_with_both_declarati
         observe(named, SPACE, "min", "mine")
 
 
-def experiment(folder: Path, named: NamedStudy, **fields: Any) -> ExperimentSpec:
+def experiment(folder: Path, named: NamedStudy, slots: int = 2, **fields: Any) -> ExperimentSpec:
     strategy = {"kind": "optuna", "trials": 6, "initial_random": 2, "study_name": named.name, "storage": named.url}
     strategies = [{**strategy, **fields}, {"kind": "random", "trials": 2}]
-    return long_experiment(folder, strategies=strategies, space=SPACE.model_dump(mode="json"))
+    space, cluster = SPACE.model_dump(mode="json"), {"max_concurrent": slots}
+    return long_experiment(folder, strategies=strategies, space=space, cluster=cluster)
 
 
 def test_a_search_learns_from_a_study_and_adds_its_trials_once(
     mine: optuna.Study, named: NamedStudy, tmp_path: Path
 ) -> None:
     before, spec = len(mine.trials), experiment(tmp_path / "runs", named, pruner="asha")
-    (searched, _) = run(spec)[0].studies
+    outcome = run(spec)[0]
+    (searched, _) = outcome.studies
+    assert "optuna began with 3 earlier trials of the Optuna study mine." in " ".join(compare(outcome).caveats)
     added = optuna.load_study(study_name=named.name, storage=named.url).trials[before:]
     assert len(added) == len(searched.trials) == 6
     states = {TrialState.COMPLETED: "COMPLETE", TrialState.STOPPED: "PRUNED"}
     assert [one.state.name for one in added] == [states[trial.state] for trial in searched.trials]
     scores = [[report.metrics["accuracy"] for report in trial.reports] for trial in searched.trials]
     assert [list(one.intermediate_values.values()) for one in added] == scores
-    run(spec, resume=True)
+    (again, _) = run(spec, resume=True)[0].studies
+    assert again.attributes["earlier_trials"] == 3
     assert len(optuna.load_study(study_name=named.name, storage=named.url).trials) == before + 6
 
 
@@ -241,6 +246,21 @@ def test_what_a_study_knows_changes_what_is_proposed(mine: optuna.Study, named: 
     (searched, _) = run(experiment(tmp_path / "runs", named))[0].studies
     proposed = [trial.params["learning_rate"] for trial in searched.trials[2:]]
     assert min(proposed) > 2e-4  # at random half of them are below
+
+
+def test_a_search_that_is_resumed_needs_the_study_no_more(
+    mine: optuna.Study, named: NamedStudy, tmp_path: Path
+) -> None:
+    """What it knew is in its snapshots, so that it proposes as an undisturbed one would."""
+    proposed = []
+    for folder in (tmp_path / "whole", tmp_path / "cut"):
+        spec = experiment(folder, named, slots=1, sampler="gp", pruner="median", startup_trials=2)
+        if folder.name == "cut":
+            run_until_killed(spec, "train", 9)
+            optuna.delete_study(study_name=named.name, storage=named.url)
+        study, _ = run(spec, resume=folder.name == "cut")[0].studies
+        proposed.append([(trial.params, trial.epochs) for trial in study.trials])
+    assert proposed[0] == proposed[1]
 
 
 def test_a_study_is_read_before_anything_starts_and_a_mistake_is_named_by_its_path(
