@@ -231,7 +231,7 @@ def train(params: Params, *, spec: FineTuneSpec) -> None:
 
 
 def train_and_count_starts(params: Params, *, spec: FineTuneSpec) -> None:
-    """As `train`; each start adds a line to the file `model.starts`."""
+    """Trains as `train` does; each start adds a line to the file `model.starts`."""
     with Path(str(params["model.starts"])).open("a") as starts:
         starts.write("started\n")
     train(params, spec=spec)

@@ -38,7 +38,7 @@ class SimulatedNode:
 
     @property
     def free(self) -> dict[str, float]:
-        """What no process holds of it, by kind."""
+        """The amount that no process holds, by kind of resource."""
         return {
             kind: amount - self._held.get(kind, 0) / UNITS for kind, amount in (("CPU", self.cpus), ("GPU", self.gpus))
         }
