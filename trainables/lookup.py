@@ -10,6 +10,7 @@ import importlib
 import inspect
 from typing import Any, Literal, TypeAlias
 
+from trainables.costs import MeasuredTraining
 from trainables.errors import nearest
 from trainables.machine.cores import take_cores
 from trainables.machine.device_memory import cap_device_memory, set_allocator
@@ -156,13 +157,20 @@ def divides_rows(name: str) -> bool:
     return bool(getattr(load_trainable(name), "divides_rows", trainable_kind(name) == "factory"))
 
 
-def build_training(params: Params, spec: FineTuneSpec) -> Training:
+def build_training(params: Params, spec: FineTuneSpec, *, devices: float = 1) -> Training:
     """Builds a trial's Training. Imports the trainable in this process only, so a driver needs no torch.
 
     Args:
         params: the trial's values by tunable name; with `spec.hp_space` those that the function suggested.
         spec: what all trials of the study share.
+        devices: that the trial holds, all its processes together; costs that `spec` asks for are measured by them.
     """
+    training = build_unmeasured(params, spec)
+    return MeasuredTraining(training, spec.costs, devices) if spec.costs else training
+
+
+def build_unmeasured(params: Params, spec: FineTuneSpec) -> Training:
+    """Builds an object of the trainable's own class, as `build_training` does, without what measures its costs."""
     take_cores()
     params = resolve_params(params, spec)
     spec = spec.seeded(params)

@@ -72,31 +72,47 @@ class NonFiniteScore(RuntimeError):
         )
 
 
-def validate_metrics(metrics: Mapping[str, float], objective: str, epoch: float, params: Params) -> dict[str, float]:
-    """Converts `metrics` to floats and requires a finite objective.
+def validate_metrics(
+    metrics: Mapping[str, float], spec: FineTuneSpec, epoch: float, params: Params
+) -> dict[str, float]:
+    """Converts `metrics` to floats and requires finite objectives; adds their weighted sum, if `spec` has weights.
 
     Raises:
-        KeyError: the objective is not among them.
-        NonFiniteScore: the objective is NaN or infinite.
+        KeyError: an objective, or the metric of a constraint, is not among them.
+        NonFiniteScore: one of these is NaN or infinite.
     """
     values = {name: float(value) for name, value in metrics.items()}
-    if objective not in values:
-        raise KeyError(
-            f"objective.metric: {objective!r} is not reported; this trainable reports {', '.join(sorted(values))}. "
-            "Set objective.metric (from Python: objective=...) to one of them."
-        )
-    if not math.isfinite(values[objective]):
-        raise NonFiniteScore.of(objective, values[objective], epoch, params)
-    return values
+    for name in spec.required_metrics:
+        if name not in values:
+            raise KeyError(
+                f"{_declared_by(name, spec)}: {name!r} is not reported; this trainable reports "
+                f"{', '.join(sorted(values))}. {_way_out(spec)}"
+            )
+        if not math.isfinite(values[name]):
+            raise NonFiniteScore.of(name, values[name], epoch, params)
+    return spec.with_scalarised(values)
+
+
+def _declared_by(metric: str, spec: FineTuneSpec) -> str:
+    """The path in `spec` of the objective or the constraint that has this metric."""
+    objectives = [one.metric for one in spec.objectives]
+    if metric in objectives:
+        return f"objectives.{objectives.index(metric)}.metric"
+    bounded = [one.metric for one in spec.constraints]
+    return f"constraints.{bounded.index(metric)}.metric" if metric in bounded else "objective.metric"
+
+
+def _way_out(spec: FineTuneSpec) -> str:
+    if spec.objectives:
+        return "Name one of them."
+    return "Set objective.metric (from Python: objective=...) to one of them."
 
 
 class _FunctionTrial:
-    """The context of `report()`: params, objective, horizon and cost of the running function trainable."""
+    """The context of `report()`: params, spec, horizon and cost of the running function trainable."""
 
     def __init__(self, params: Params, spec: FineTuneSpec, devices: float, scratch: Path) -> None:
-        assert spec.objective is not None
-        self.params, self.scratch = params, scratch
-        self.objective = spec.objective.metric
+        self.params, self.spec, self.scratch = params, spec, scratch
         self.horizon = horizon_of(params, spec)
         self._devices = devices
         self._charged_until = time.monotonic()
@@ -138,7 +154,7 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
     from ray.tune import Checkpoint
 
     trial = _own_trial()
-    values = validate_metrics(metrics, trial.objective, epoch, trial.params)
+    values = validate_metrics(metrics, trial.spec, epoch, trial.params)
     now = time.time()
     result = Report(epoch, values, trial.params, trial.charge(), now).to_result()
     result["finished"] = epoch >= trial.horizon - ROUNDING

@@ -20,9 +20,11 @@ from pydantic import (
     PositiveInt,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 from trainables import tunables
+from trainables.metrics import COSTS
 from trainables.tunables import LARGEST_SEED, TRAINING_SEEDS, CustomTunable, ModelKey, Tunable, find_tunable
 
 Value: TypeAlias = tunables.Value
@@ -149,6 +151,59 @@ class Objective(Frozen):
     mode: Literal["max", "min"]
 
 
+SCALARISED = Objective(metric="scalarised", mode="max")  # of strategies that follow one score, where there are several
+
+
+class Constraint(Frozen):
+    """A bound on a metric, such as `latency_ms <= 20`; reports that break it are worse than all that keep it."""
+
+    metric: str
+    at_most: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    at_least: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _has_one_bound(self) -> Constraint:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("must have one bound, at_most or at_least; for both write two constraints")
+        return self
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """Returns how far `metrics` are beyond the bound, as a share of it (of 0 as they are); 0: they keep it."""
+        value = metrics[self.metric]
+        beyond = value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value
+        return max(0.0, beyond) / (abs(self.at_most or self.at_least or 0.0) or 1.0)
+
+    def __str__(self) -> str:
+        bound = f"<= {self.at_most:g}" if self.at_most is not None else f">= {self.at_least:g}"
+        return f"{self.metric} {bound}"
+
+
+class Goal(Frozen):
+    """Several objectives of one search, and constraints on its reports."""
+
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...] = ()
+
+    def __str__(self) -> str:
+        """In words: accuracy max, latency_ms min; parameters <= 3e+07."""
+        objectives = ", ".join(f"{one.metric} {one.mode}" for one in self.objectives)
+        return "; ".join([objectives, *map(str, self.constraints)])
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all metrics that it reads, each once, those of the objectives first."""
+        bounded = (one.metric for one in self.constraints)
+        return tuple(dict.fromkeys([*(one.metric for one in self.objectives), *bounded]))
+
+    def losses(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """The values of the objectives in their order, with the sign by which less is better."""
+        return tuple(metrics[one.metric] * (1 if one.mode == "min" else -1) for one in self.objectives)
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """The sum over the constraints of how far each is broken; 0: all are kept."""
+        return sum(one.violation(metrics) for one in self.constraints)
+
+
 class TrainingSeeds(NamedTuple):
     """The seeds of one trial's training."""
 
@@ -229,6 +284,25 @@ class FineTuneSpec(Frozen):
         None,
         description="null: the task's own (accuracy, matthews_correlation, ...); of a Trainer of your own its loss",
     )
+    objectives: tuple[Objective, ...] = Field(
+        (),
+        description="two or more, in place of `objective`: the search looks for the configurations of which no other "
+        "is better in one and as good in all; tables are sorted by the first",
+    )
+    constraints: tuple[Constraint, ...] = Field(
+        (), description="with `objectives`: bounds on metrics, such as latency_ms <= 20, whether objectives or not"
+    )
+    scalarisation: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        {},
+        description="with `objectives`: a weight for each, by its metric; strategies that follow one score follow the "
+        "weighted sum, in which metrics to be minimised count negative",
+    )
+    measure: tuple[Literal["latency_ms", "parameters", "model_bytes", "train_device_seconds"], ...] = Field(
+        (),
+        description="costs that are reported beside the scores; one that is an objective is measured in any case. "
+        "latency_ms: of one row at inference, the median; parameters and model_bytes: of the model; "
+        "train_device_seconds: of a trial's training and evaluation so far",
+    )
     seed: Seed = Field(0, description="of the order of the rows, the model's head and dropout; moves with a study's")
     data_order_seed: Seed | None = Field(
         None, description="of the order of the rows, the same in every study; null: `seed`"
@@ -236,6 +310,31 @@ class FineTuneSpec(Frozen):
     head_seed: Seed | None = Field(
         None, description="of the model's head and dropout, the same in every study; null: `seed`"
     )
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The costs that trials measure, of those in `trainables.metrics`."""
+        named = {*self.measure, *self.required_metrics}
+        return tuple(cost for cost in COSTS if cost in named)
+
+    @property
+    def goal(self) -> Goal | None:
+        """The objectives with their constraints; None if there is one objective."""
+        return Goal(objectives=self.objectives, constraints=self.constraints) if self.objectives else None
+
+    @property
+    def required_metrics(self) -> tuple[str, ...]:
+        """The metrics that each report must have as finite numbers, but for the weighted sum, which is computed."""
+        if self.goal is not None:
+            return self.goal.metrics
+        return () if self.objective is None else (self.objective.metric,)
+
+    def with_scalarised(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Adds the weighted sum of the objectives to `metrics`, if the spec has weights."""
+        if not self.scalarisation:
+            return dict(metrics)
+        signs = {one.metric: 1 if one.mode == "max" else -1 for one in self.objectives}
+        return {**metrics, SCALARISED.metric: sum(w * signs[n] * metrics[n] for n, w in self.scalarisation.items())}
 
     @property
     def own(self) -> bool:

@@ -7,7 +7,7 @@ alone, after the search.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -68,4 +68,16 @@ class Training(Protocol):
 
         Raises:
             FileNotFoundError: `folder` was saved with weights only, and more is wanted.
+        """
+
+
+class MeasurableTraining(Training, Protocol):
+    """A `Training` that can tell what its model costs. It needs this method only where a spec asks for such costs."""
+
+    def model_costs(self, names: Collection[str], seconds: float) -> dict[str, float]:
+        """Measures what the model costs, without an effect on the training; called after an evaluation.
+
+        Args:
+            names: of `latency_ms`, `parameters` and `model_bytes` those that are wanted.
+            seconds: that a measured time may take, or little more.
         """

@@ -175,6 +175,7 @@ def prepare_task(spec: FineTuneSpec, max_length: int | None) -> PreparedTask:
     tokens = max_length or spec.data.max_length or DEFAULT_MAX_LENGTH
     # Reduced to what the splits depend on, so that trials with other values share them.
     alike = {"fixed": {}, "seed": 0, "objective": None, "epochs": 1, "report_every_epochs": 1}
+    alike |= {"objectives": (), "constraints": (), "scalarisation": {}, "measure": ()}
     alike["data"] = spec.data.model_copy(update={"max_length": None})
     return _prepare(spec.model_copy(update=alike).model_dump_json(), tokens)
 

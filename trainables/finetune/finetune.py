@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -26,14 +27,17 @@ from trainables.finetune.arguments import EVALUATION_TOKENS, as_int, padding_mul
 from trainables.finetune.compilation import compile_encoder
 from trainables.finetune.evaluation_batches import EvaluationBatches
 from trainables.finetune.garbage import free_former_trial, freeze_what_is_imported
+from trainables.finetune.latency import row_latency
 from trainables.finetune.lengths_attention import WithHostMask, attend_by_lengths, can_attend_by_lengths
 from trainables.finetune.numerics import precision_in_force, set_kernels
 from trainables.finetune.schedule import ProgressSchedule, Schedule, epoch_order
 from trainables.finetune.segment_trainer import SegmentTrainer, always_mask, needs_no_check
 from trainables.machine.devices import training_device
+from trainables.metrics import LATENCY
 from trainables.models.encoders import load_model
 from trainables.models.families import SEES_PADDING
 from trainables.models.loading import config_value
+from trainables.models.size import model_size
 from trainables.progress import mark_progress
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
@@ -155,6 +159,14 @@ class FineTuning:
             return Scores(metrics, len(rows))
         outputs = predictions.reshape(len(rows)) if self.data.regression else predictions.argmax(axis=-1)
         return Scores(metrics, len(rows), self._in_order_of_split(labels), self._in_order_of_split(outputs))
+
+    def model_costs(self, names: Collection[str], seconds: float) -> dict[str, float]:
+        """Measures what the model costs; see `trainables.training.MeasurableTraining`."""
+        costs = model_size(self.model, names)
+        if LATENCY in names:
+            rows = self.data.validation
+            costs[LATENCY] = row_latency(self.trainer, rows, seconds, compiled=self.spec.compile)
+        return costs
 
     def save(self, folder: Path, *, weights_only: bool = False) -> None:
         """Writes weights and position and, unless `weights_only`, optimizer state and random states."""

@@ -155,16 +155,24 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.args.bf16):
             for batch in loader:
                 labels = batch.pop("labels")
-                inputs = {
-                    name: values if name == HOST_MASK else values.to(device, non_blocking=True)
-                    for name, values in batch.items()
-                }
-                found.append((self._scored(inputs), labels))
+                found.append((self._scored(self._on_device(batch)), labels))
                 step_done()
         if device.type == "cuda":
             torch.cuda.synchronize()
         logits, labels = (torch.cat(parts[::-1]).numpy() for parts in zip(*found, strict=True))
         return PredictionOutput(logits, labels, {})
+
+    def logits_of(self, batch: Batch) -> torch.Tensor:
+        """The logits of a batch in the host's memory, in fp32, after the device has computed them."""
+        logits: torch.Tensor = self._outputs(self.model, self._on_device(batch)).logits
+        return logits.float().cpu()
+
+    def _on_device(self, batch: Batch) -> Batch:
+        device = self.args.device
+        return {
+            name: values if name == HOST_MASK else values.to(device, non_blocking=True)
+            for name, values in batch.items()
+        }
 
     def _scored(self, inputs: Batch) -> torch.Tensor:
         """The logits of a batch, on their way to the host."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,15 +24,18 @@ from trainables.epochs import horizon_of, next_position
 from trainables.finetune.arguments import as_int
 from trainables.finetune.garbage import freeze_what_is_imported
 from trainables.machine.devices import training_device
+from trainables.metrics import LATENCY
+from trainables.models.size import model_size
 from trainables.progress import mark_progress
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
 from trainables.user_trainer import custom_optimizer, ddp, in_force, reuse_check, rules, state
 from trainables.user_trainer.construction import configure_accelerate, trainer_construction
-from trainables.user_trainer.evaluation_metrics import COMPUTED, EVAL, TEST, computed_objective, metrics_of
+from trainables.user_trainer.evaluation_metrics import EVAL, TEST, computed_objectives, metrics_of
 from trainables.user_trainer.hp_space import ResolvedParams, suggested_params
 from trainables.user_trainer.isolated_evaluation import undisturbed
+from trainables.user_trainer.latency import trainer_latency
 from trainables.user_trainer.paused_training import Evaluated, PausedTraining
 from trainables.user_trainer.scratch import Scratch
 from trainables.user_trainer.trial_thread import TrialThread
@@ -112,6 +115,15 @@ class UserTraining:
         sets = rows.values() if isinstance(rows, dict) else (rows,)
         return Scores(self._metrics(evaluated, prefix), sum(len(one) for one in sets if has_length(one)))
 
+    def model_costs(self, names: Collection[str], seconds: float) -> dict[str, float]:
+        """Measures what the model costs; see `trainables.training.MeasurableTraining`.
+
+        Raises:
+            InputError: the latency is wanted, and there are no validation rows.
+        """
+        costs: dict[str, float] = self._thread.call(functools.partial(_model_costs, self._live, names, seconds))
+        return costs
+
     def save(self, folder: Path, *, weights_only: bool = False) -> None:
         """Writes weights and position and, unless `weights_only`, all that a continued training needs."""
         position = state.TrainerPosition(self.epoch, self._live.trained, self.params)
@@ -139,11 +151,10 @@ class UserTraining:
         return in_force.values(self.trainer, self.params)
 
     def _metrics(self, evaluated: Mapping[str, Any], prefix: str) -> dict[str, float]:
-        objective = self.spec.objective.metric if self.spec.objective else ""
         sets = self.trainer.eval_dataset if isinstance(self.trainer.eval_dataset, dict) else ()
-        metrics = metrics_of(evaluated, prefix, sets, objective)
+        metrics = metrics_of(evaluated, prefix, sets, self.spec.required_metrics)
         if (compute := getattr(self.trainer, "compute_objective", None)) is not None:
-            metrics[COMPUTED] = computed_objective(compute, evaluated, prefix)
+            metrics |= computed_objectives(compute, evaluated, prefix)
         return metrics
 
 
@@ -182,6 +193,14 @@ def _evaluate(live: PausedTraining, rows: Any, prefix: str) -> dict[str, Any]:
     with undisturbed(trainer, live.callback):
         scores = trainer.evaluate(rows, metric_key_prefix=prefix) if prefix == TEST else trainer.evaluate()
     return dict(scores)
+
+
+def _model_costs(live: PausedTraining, names: Collection[str], seconds: float) -> dict[str, float]:
+    costs = model_size(live.trainer.model, names)
+    if LATENCY in names:
+        with undisturbed(live.trainer, live.callback):
+            costs[LATENCY] = trainer_latency(live.trainer, seconds)
+    return costs
 
 
 def _save(live: PausedTraining, folder: Path, position: state.TrainerPosition, weights_only: bool) -> None:

@@ -160,8 +160,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         params = with_suggested(in_force, self._suggested)
         tracker.report(epoch)
         self._epoch = epoch
-        assert self._spec.objective is not None  # load_spec fills it in from the task
-        metrics = validate_metrics(metrics, self._spec.objective.metric, epoch, params)
+        metrics = validate_metrics(metrics, self._spec, epoch, params)
         now = clock.monotonic()
         seconds, self._charged_until = now - self._charged_until, now
         self._trained += seconds

@@ -9,6 +9,7 @@ an error Tune replaces the slot, and with it the whole team.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import tempfile
@@ -53,9 +54,19 @@ def workers_for(trainable: str, gpus: float) -> int:
     return int(gpus) if gpus >= 2 and divides_rows(trainable) else 1
 
 
-def builder(workers: int, heartbeat: Heartbeat | None = None) -> Callable[[Params, FineTuneSpec], Training]:
-    """Returns a function of params and spec that builds a Training in `workers` processes, each with the heartbeat."""
-    return build_training if workers == 1 else WorkerTeam(workers, heartbeat)
+def builder(
+    workers: int, heartbeat: Heartbeat | None = None, devices: float = 1
+) -> Callable[[Params, FineTuneSpec], Training]:
+    """Returns a function of params and spec that builds a Training in `workers` processes, each with the heartbeat.
+
+    Args:
+        workers: number of processes.
+        heartbeat: how they send heartbeats; None: not at all.
+        devices: that they hold together.
+    """
+    if workers > 1:
+        return WorkerTeam(workers, heartbeat)
+    return functools.partial(build_training, devices=devices)
 
 
 class WorkerTeam:
@@ -219,7 +230,7 @@ class Worker:
     def __init__(self, rank: int, spec: FineTuneSpec) -> None:
         use_assigned_devices()
         set_allocator(expandable_segments=spec.expandable_segments)  # the process group uses CUDA
-        self._rank = rank
+        self._rank, self._size = rank, 1
         self._trainings: dict[int, Training] = {}  # the slot's trial; a second one while a lost state is recomputed
 
     def join(self, size: int, folder: Path, heartbeat: Heartbeat | None, leader: str) -> str:
@@ -238,6 +249,7 @@ class Worker:
 
         if heartbeat is not None:
             tracker.start_heartbeat(heartbeat, leader, self._rank + 1)
+        self._size = size
         with active():
             join_process_group(self._rank, size, folder)
         return str(ray.get_runtime_context().get_actor_id())
@@ -247,7 +259,7 @@ class Worker:
         with active():
             tracker.begin()
             start_oom_probe()
-            training = self._trainings[number] = build_training(params, spec)
+            training = self._trainings[number] = build_training(params, spec, devices=self._size)
         return training.horizon, dict(training.provenance)
 
     def call(self, number: int, verb: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[Any, float]:

@@ -225,7 +225,6 @@ def train_candidate(
         WorkerDied: one of several processes has died, which may be chance: it starts once more.
     """
     begun = clock.monotonic()
-    assert spec.objective is not None
     with TemporaryDirectory(prefix="tunefleet-") as scratch:
         states, weights = Path(scratch, "states"), Path(scratch, "weights")
         states.mkdir()
@@ -235,7 +234,7 @@ def train_candidate(
             cap_device_memory()
             training, evaluation = replay(kept.manifest.segments, make, spec, states)
             values = kept.manifest.segments[-1].params
-            metrics = validate_metrics(evaluation.metrics, spec.objective.metric, evaluation.epoch, values)
+            metrics = validate_metrics(evaluation.metrics, spec, evaluation.epoch, values)
         except (OSError, InputError, WorkerDied):
             raise
         except Exception as error:  # the same values fail again: it is recorded, and the others go on

@@ -207,10 +207,10 @@ def _rows(spec: FineTuneSpec, params: Params) -> RowHashes | None:
 def _write_model(weights: Path, params: Params, spec: FineTuneSpec, folder: Path) -> tuple[str, ...]:
     """Write the model's folder; returns the names of the classes by id, as far as they are known."""
     if spec.own:
-        from trainables.lookup import build_training
+        from trainables.lookup import build_unmeasured
         from trainables.user_trainer.model_folder import export_trainer_model
 
-        export_trainer_model(build_training(params, spec), weights, folder)
+        export_trainer_model(build_unmeasured(params, spec), weights, folder)
         return ()
     from trainables.finetune.model_folder import export_model
 

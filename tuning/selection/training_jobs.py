@@ -124,7 +124,7 @@ class _Jobs:
         folder: str,
     ) -> None:
         heartbeat, workers = heartbeat_of(spec), workers_for(spec.trainable, session.resources.gpus)
-        make = builder(workers, heartbeat)
+        make = builder(workers, heartbeat, session.devices_per_trial)
         plan = TrialsPlan(
             name="jobs",
             trainable=job_trainable([job.call for job in jobs], make, heartbeat),

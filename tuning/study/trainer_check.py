@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 import trainables
 from trainables.errors import InputError
-from trainables.lookup import build_training, trainable_kind
+from trainables.lookup import build_unmeasured, trainable_kind
 from trainables.machine.devices import use_assigned_devices
 from trainables.spec import FineTuneSpec, Params, display_name
 from trainables.worker.team import workers_for
@@ -87,7 +87,7 @@ def make_on_node(spec: FineTuneSpec, draws: Sequence[Params], changed: Sequence[
     errors: list[Exception] = []
     for params in draws:
         try:
-            training = cast("UserTraining", build_training(params, spec))
+            training = cast("UserTraining", build_unmeasured(params, spec))
         except Exception as error:
             errors.append(error)
         else:

@@ -115,6 +115,16 @@ def test_a_good_one_is_taken_by_any_way_in_which_a_name_is_made(own: Any) -> Non
         require_runnable(spec)
 
 
+def test_costs_are_not_measured_of_a_function_or_of_a_closed_form(own: Any) -> None:
+    module = own(TRAIN)
+    with pytest.raises(SpecError, match=r"measure: .*train is a function, which reports its metrics itself; have it"):
+        require_runnable(
+            load_spec(copy.deepcopy(dict(GOOD)), [f"trainable={module}:train", "measure=train_device_seconds"])
+        )
+    with pytest.raises(SpecError, match=r"measure: .*a closed form has no model.*leave all but train_device_seconds"):
+        load_spec(copy.deepcopy(dict(GOOD)), ["trainable=learning_curve", "measure=[parameters, train_device_seconds]"])
+
+
 def test_the_names_of_a_module_are_read_off_its_source() -> None:
     imports, loop = b"import a.b, c as d\nfrom e import f as g\n", b"x: int = 1\nfor y in (): z = 2\n"
     assert defined_names(imports + loop + b"def h():\n    inner = 1\n_k = __l = 3\n") == {

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from trainables.errors import nearest
+from trainables.metrics import TRAIN_SECONDS
 from trainables.spec import SHIPPED, TRAININGS
 from tuning.space import NamedSpace
 from tuning.spec.mistakes import Mistake
@@ -54,22 +55,36 @@ def _missing(path: str, name: str) -> Iterator[Mistake]:
 
 
 def check_confirm(draft: Draft) -> Iterator[Mistake]:
-    """Checks that confirmations train a class. Imports the user's module; a missing one is reported elsewhere."""
+    """Checks that confirmations train a class. Imports the user's module."""
+    if draft.spec.confirm is not None:
+        rule, step = "which runs inside a search only", "make the trainable a class (trainables.training.Training)"
+        yield from _refused_of_function(draft, "confirm", rule, f"remove it, or {step}")
+
+
+def check_measure(draft: Draft) -> Iterator[Mistake]:
+    """Checks that there is something to measure costs of. Imports the user's module, as `check_confirm` does."""
     spec = draft.spec
-    if spec.confirm is None or spec.trainable in TRAININGS or list(check_trainable(draft)):
+    if spec.measure and spec.trainable == "learning_curve" and set(spec.measure) != {TRAIN_SECONDS}:
+        yield Mistake("measure", "a closed form has no model", list(spec.measure), f"leave all but {TRAIN_SECONDS} out")
+    if spec.measure:
+        step = "have it report these metrics itself, and leave measure out"
+        yield from _refused_of_function(draft, "measure", "which reports its metrics itself", step)
+
+
+def _refused_of_function(draft: Draft, key: str, rule: str, step: str) -> Iterator[Mistake]:
+    """A mistake at `key` if the trainable is a function; a missing one is reported elsewhere."""
+    name = draft.spec.trainable
+    if name in TRAININGS or list(check_trainable(draft)):
         return
     from trainables.lookup import is_training
 
     try:
-        trains = is_training(spec.trainable)
+        trains = is_training(name)
     except ValueError as error:
         yield Mistake("trainable", str(error))
         return
     if not trains:
-        rule = f"{spec.trainable} is a function, which runs inside a search only"
-        yield Mistake(
-            "confirm", rule, next_step="remove it, or make the trainable a class (trainables.training.Training)"
-        )
+        yield Mistake(key, f"{name} is a function, {rule}", next_step=step)
 
 
 def _unreadable(path: str, name: str, attribute: str, file: Path) -> Iterator[Mistake]:
