@@ -13,6 +13,10 @@ from trainables.tunables import TUNABLES, find_tunable
 from tuning.space.aliases import SLIP, meant_tunable, nearest_tunable
 from tuning.strategies import find_strategies
 
+FRONT = (
+    "random_moasha stops random trials by non-dominated rank; optuna proposes for several objectives (sampler: tpe, "
+    "gp, nsga2)"
+)
 MODELLED = "hyperopt has TPE, hyperopt_asha the same with early stopping; optuna has Optuna's TPE, a GP and CMA-ES"
 STOPPED = (
     "random_asha stops random trials by successive halving, hyperopt_asha those of TPE, custom those of any sampler by "
@@ -29,6 +33,7 @@ STRATEGIES = {
     "bohb": "write {kind: custom, sampler: tpe, stopping: hyperband}",
     **dict.fromkeys(("dehb", "mobster"), f"none here; nearest to it: {MODELLED}"),
     **dict.fromkeys(("asha", "hyperband", "asynchyperband", "sha", "successivehalving", "median"), STOPPED),
+    **dict.fromkeys(("moasha", "nsga2", "nsgaii", "motpe", "multiobjective", "pareto"), FRONT),
     **dict.fromkeys(("populationbasedtraining", "population", "evolution", "genetic"), "did you mean pbt?"),
     **dict.fromkeys(("pbt2", "populationbasedbandits", "populationbasedbandit"), "did you mean pb2?"),
     **dict.fromkeys(("randomsearch", "rs", "basicvariant"), "did you mean random?"),
@@ -53,6 +58,7 @@ KEYS = {
     **dict.fromkeys(("time_budget", "timeout", "time_budget_s", "max_time"), "budget.wall_seconds"),
     **dict.fromkeys(("direction", "maximize", "goal", "greater_is_better"), "objective.mode"),
     **dict.fromkeys(("metrics", "metric_for_best_model", "eval_metric"), "objective.metric"),
+    **dict.fromkeys(("directions", "multi_objective"), "objectives"),
     **dict.fromkeys(("search_space", "hyperparameters", "hparams", "params", "param_space"), "space"),
     **dict.fromkeys(("strategy", "search", "searcher", "search_alg", "algorithms"), "strategies"),
     **dict.fromkeys(("trainer", "make_trainer", "factory", "train_function"), "trainable"),

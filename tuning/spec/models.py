@@ -28,7 +28,17 @@ from pydantic import (
 from cluster.spec import ClusterSpec
 from cluster.storage import is_uri, join_uri
 from trainables.data.cache_folder import cache_folder
-from trainables.spec import FINETUNE_FIELDS, SHIPPED, Epochs, FineTuneSpec, Frozen, Objective, Seed, modules_of
+from trainables.spec import (
+    FINETUNE_FIELDS,
+    SCALARISED,
+    SHIPPED,
+    Epochs,
+    FineTuneSpec,
+    Frozen,
+    Objective,
+    Seed,
+    modules_of,
+)
 from tuning.budget import BudgetSpec, Limit
 from tuning.space import DeclaredSpace, NamedSpace, Space
 from tuning.spec.file import dump
@@ -48,7 +58,10 @@ NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_fai
     *("until", "extended"),  # how many seeds there are
 }
 # Fields that older specs have not got: unset ones are left out, so that those specs keep their digests.
-ADDED = ("hp_space", "in_flight", "verdicts", "until", "extended", "deterministic", "expandable_segments")
+ADDED = (
+    *("hp_space", "in_flight", "verdicts", "until", "extended", "deterministic", "expandable_segments"),
+    *("measure", "objectives", "constraints", "scalarisation"),
+)
 
 
 class CheckpointSpec(Frozen):
@@ -240,9 +253,14 @@ class ExperimentSpec(FineTuneSpec):
         return strategy.space_in(shared, own=self.own)
 
     def resolved_objective(self) -> Objective:
-        """The objective of the strategies: `objective`, else the task's own; for a user's own Trainer its loss."""
+        """The objective of the strategies: `objective`, else the task's own; for a user's own Trainer its loss.
+
+        Of several it is the first.
+        """
         from trainables.tasks import find_task
 
+        if self.objectives:
+            return self.objectives[0]
         if self.objective is None and self.own and self.task is None:
             return Objective(metric="loss", mode="min")
         return self.objective or find_task(self.task).objective
@@ -268,15 +286,19 @@ class ExperimentSpec(FineTuneSpec):
         """The spec that the trials of the study with search seed `seed` share; their own `seed` moves with it.
 
         Args:
-            strategy: its name. For one that searches nothing no function is called for its values.
+            strategy: its name. For one that searches nothing no function is called for its values; one that follows
+                one score follows the weighted sum of several objectives.
         """
         own = {name: getattr(self, name) for name in FineTuneSpec.model_fields}
         if isinstance(self.space, NamedSpace) and self.space.suggests:
             own["hp_space"] = self.space.name
-        if not all(one.searches for one in self.strategies if one.name == strategy):
+        named = [one for one in self.strategies if one.name == strategy]
+        if not all(one.searches for one in named):
             own["hp_space"] = None
+        follows_one = self.objectives and not all(one.several_objectives for one in named)
+        objective = SCALARISED if follows_one else self.resolved_objective()
         drawn = {"seed": self.seed + seed, "data": self.data.cut_for(seed)}
-        return FineTuneSpec(**{**own, "objective": self.resolved_objective(), **drawn})
+        return FineTuneSpec(**{**own, "objective": objective, **drawn})
 
     def decisive(self) -> dict[str, Any]:
         """All fields that change results, by key.

@@ -6,6 +6,7 @@ seed 3, so it is refused with both. The same for a YAML file as for `key=value`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ LISTS = {
     "strategies": "[{kind: grid}, {kind: random, trials: 8}]",
     "text": "[text], or [premise, hypothesis] for a pair",
     "factors": "[0.8, 1.2]",
+    "measure": "[latency_ms, parameters]",
+    "objectives": "[{metric: accuracy, mode: max}, {metric: latency_ms, mode: min}]",
+    "constraints": "[latency_ms <= 20]",
     "choice": "{choice: [16, 32]}, or 16 alone to hold one value",
     **{kind: f"{{{kind}: [low, high]}}, or a single value bare to hold it" for kind in ("uniform", "loguniform")},
     **{kind: f"{{{kind}: [low, high]}}, or a single value bare to hold it" for kind in ("int", "logint")},
@@ -48,8 +52,14 @@ def expand_short_forms(raw: Mapping[str, Any]) -> dict[str, Any]:
     full = {key: value for key, value in raw.items() if not (value is None and key in EMPTY)}
     if "strategies" in full:
         full["strategies"] = _strategies(full["strategies"])
+    if isinstance(measured := full.get("measure"), str):
+        full["measure"] = [measured]
     if "objective" in full:
         full["objective"] = _objective(full["objective"], full)
+    if isinstance(listed := full.get("objectives"), list | tuple):
+        full["objectives"] = [_objective(one, full) for one in listed]
+    if isinstance(bounds := full.get("constraints"), str | list | tuple):
+        full["constraints"] = [_constraint(one) for one in ([bounds] if isinstance(bounds, str) else bounds)]
     for section_name in ("space", "fixed"):  # null takes a preset's entry out, as in fixed.warmup_ratio=null
         if isinstance(entries := full.get(section_name), Mapping):
             full[section_name] = {name: value for name, value in entries.items() if value is not None}
@@ -73,6 +83,14 @@ def _objective(value: Any, spec: Mapping[str, Any]) -> Any:
         return value
     mode = _direction(metric, spec)
     return value if mode is None else {**(value if isinstance(value, Mapping) else {"metric": metric}), "mode": mode}
+
+
+def _constraint(value: Any) -> Any:
+    """Turns `latency_ms <= 20` into the metric with its bound."""
+    found = re.fullmatch(r"\s*(\S+?)\s*(<=|>=)\s*(\S+)\s*", value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    return {"metric": found[1], "at_most" if found[2] == "<=" else "at_least": found[3]}
 
 
 def _direction(metric: str, spec: Mapping[str, Any]) -> str | None:
@@ -129,7 +147,9 @@ def _as_list(name: str, shell: str, value: object) -> str:
 
 def _as_mapping(name: str, shell: str, value: object) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if name == "objective":
+    if name == "constraints":
+        return "write metric <= number or metric >= number, such as latency_ms <= 20"
+    if name in ("objective", "objectives"):
         metric = value if isinstance(value, str) else "accuracy"
         return f"write objective: {{metric: {metric}, mode: max}}, or mode: min where less is better"
     if name in ("space", "fixed"):

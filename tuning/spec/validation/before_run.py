@@ -66,7 +66,7 @@ def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
         yield Mistake(
             join_path("strategies", untold[0], "values"), rule, next_step="such as values: {learning_rate: 5e-5}"
         )
-    if kind != "factory" and spec.objective is None and spec.task is None:
+    if kind != "factory" and spec.objective is None and not spec.objectives and spec.task is None:
         rule = f"is missing: nobody knows here what {spec.trainable} reports"
         yield Mistake("objective", rule, next_step="write objective: {metric: ..., mode: max}, or mode: min")
 

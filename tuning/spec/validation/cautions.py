@@ -11,6 +11,7 @@ from trainables.metrics import direction_of
 from trainables.tasks import find_task
 from trainables.wording import counted
 from tuning.spec.models import ExperimentSpec
+from tuning.spec.validation.objective_checks import declared_objectives
 from tuning.spec.validation.row_bounds import most_rows
 from tuning.spec.validation.value_checks import counts_warmup_steps, fewest_steps, stated_of
 from tuning.strategies import Strategy
@@ -73,13 +74,11 @@ def _unmodelled(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
 
 def _direction(spec: ExperimentSpec) -> Iterator[str]:
     """A metric of a user's own trainable that looks the wrong way round; with ours it is refused."""
-    objective = spec.objective
-    if objective is None or not spec.own:
-        return
-    if (mode := direction_of(objective.metric)) is not None and mode != objective.mode:
-        wins = "largest" if objective.mode == "max" else "smallest"
-        step = f"write objective.mode={mode} unless that is meant"
-        yield f"objective: the trial with the {wins} {objective.metric} will be chosen; {step}"
+    for path, objective in declared_objectives(spec) if spec.own else ():
+        if (mode := direction_of(objective.metric)) is not None and mode != objective.mode:
+            wins = "largest" if objective.mode == "max" else "smallest"
+            step = f"write {path}.mode={mode} unless that is meant"
+            yield f"{path}: the trial with the {wins} {objective.metric} will be chosen; {step}"
 
 
 def _values(spec: ExperimentSpec) -> Iterator[str]:

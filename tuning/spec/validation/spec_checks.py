@@ -18,7 +18,7 @@ from trainables.tunables import ADAM_ONLY, LARGEST_SEED, Dropout, find_tunable
 from tuning.space import NamedSpace
 from tuning.spec.mistakes import Mistake, join_path
 from tuning.spec.models import ExperimentSpec, folder_name
-from tuning.spec.validation import machine_checks, space_checks, store_checks, user_code, value_checks
+from tuning.spec.validation import machine_checks, objective_checks, space_checks, store_checks, user_code, value_checks
 from tuning.spec.validation.draft import Draft
 from tuning.spec.validation.versions import unsupported
 
@@ -67,10 +67,6 @@ def _task(draft: Draft) -> Iterator[Mistake]:
             found = dict.fromkeys(mistake for cut in cuts for mistake in task.check(cut))
         for path, rule in found:
             yield Mistake(path, rule)
-    reported = {"finetune": (*task.metric_names, "loss"), "learning_curve": ("accuracy", "loss")}.get(spec.trainable)
-    if reported and spec.objective and "objective" not in draft.broken and spec.objective.metric not in reported:
-        step = nearest(spec.objective.metric, reported)
-        yield Mistake("objective.metric", f"is not reported for {spec.task}", spec.objective.metric, step)
 
 
 def _model(draft: Draft) -> Iterator[Mistake]:
@@ -255,6 +251,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_task, "task trainable"),
         (user_code.check_trainable, "trainable"),
         (user_code.check_confirm, "confirm trainable"),
+        (user_code.check_measure, "measure trainable"),
         (user_code.check_suggested_space, ""),
         (_model, "model revision trainable trust_remote_code"),
         (_model_values, "model revision trainable trust_remote_code fixed space strategies"),
@@ -275,7 +272,11 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_until, "until verdicts seeds test"),
         (_budget, "budget report_every_epochs"),
         (_strategy_epochs, "strategies report_every_epochs"),
-        (value_checks.check_direction, "objective task trainable"),
+        (objective_checks.check_reported, "objective objectives constraints task trainable"),
+        (objective_checks.check_direction, "objective objectives task trainable"),
+        (objective_checks.check_several, "objective objectives constraints scalarisation"),
+        (objective_checks.check_followers, "objectives scalarisation strategies"),
+        (objective_checks.check_after_search, "objectives confirm until"),
         (value_checks.check_warmup, "task data epochs fixed space strategies trainable space.* fixed.* strategies.*"),
         (machine_checks.check_run_storage, "cluster"),
         (machine_checks.check_tokens, "cluster trainable"),

@@ -1,6 +1,6 @@
 """Checks for legal values that can only be a mistake.
 
-With these the worst trial would be chosen, or the learning rate would never reach its peak.
+With these the learning rate would never reach its peak.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from trainables.metrics import direction_of
 from trainables.spec import Value
-from trainables.tasks import find_tasks
 from trainables.tunables import TUNABLES
 from tuning.space import Space
 from tuning.spec.mistakes import Mistake, join_path
@@ -20,19 +18,6 @@ from tuning.spec.validation.row_bounds import most_rows
 
 if TYPE_CHECKING:
     from tuning.spec.models import ExperimentSpec
-
-
-def check_direction(draft: Draft) -> Iterator[Mistake]:
-    """Finds a metric the wrong way round; what a user's own trainable reports under a name is not known here."""
-    objective, task = draft.spec.objective, find_tasks().get(draft.spec.task or "")
-    if objective is None or draft.spec.own:
-        return
-    own = task.objective if task is not None else None
-    mode = own.mode if own is not None and own.metric == objective.metric else direction_of(objective.metric)
-    if mode is not None and mode != objective.mode:
-        best = "largest" if mode == "max" else "smallest"
-        rule = f"the best {objective.metric} is the {best}, so the worst trial would be chosen"
-        yield Mistake("objective.mode", rule, objective.mode, f"write mode: {mode}")
 
 
 def check_warmup(draft: Draft) -> Iterator[Mistake]:
