@@ -19,6 +19,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # small ones, each with enough to dec
     "defaults": {"kind": "defaults"},
     "random": {"kind": "random", "trials": 4},
     "random_asha": {"kind": "random_asha", "trials": 6},
+    "random_moasha": {"kind": "random_moasha", "trials": 6},
     "hyperopt": {"kind": "hyperopt", "trials": 4, "initial_random": 2},
     "hyperopt_asha": {"kind": "hyperopt_asha", "trials": 8, "initial_random": 4},
     "optuna": {"kind": "optuna", "trials": 8, "initial_random": 4, "pruner": "median", "startup_trials": 2},
@@ -32,7 +33,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # small ones, each with enough to dec
     "pb2-async": {"kind": "pb2", "label": "pb2-async", "population": 4, "quantile": 0.5, "synchronous": False},
 }
 PLANNED = {
-    **{"grid": 4, "defaults": 1, "random": 4, "random_asha": 6, "hyperopt": 4, "hyperopt_asha": 8},
+    **{"grid": 4, "defaults": 1, "random": 4, "random_asha": 6, "random_moasha": 6, "hyperopt": 4, "hyperopt_asha": 8},
     **{"pbt": 3, "pbt-async": 4, "pb2": 3, "pb2-async": 4},
     **dict.fromkeys(("optuna", "gp", "cmaes", "qmc", "custom"), 8),
 }

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster.storage import is_uri
 from trainables.calibration import Calibration, TrialPace, calibrate
 from trainables.lookup import is_training
 from trainables.machine import clock
+from trainables.spec import FineTuneSpec
 from trainables.worker.job_slot import JobCall
 from trainables.worker.team import workers_for
 from tuning.estimate.costs import FORMULA, TrainingCosts, mean_pace
@@ -106,7 +107,7 @@ def _calibrations(
     jobs = []
     for number in range(count):
         order = ends if number % 2 == 0 else ends[::-1]
-        call = JobCall(f"calibration {number + 1}", calibrate, (order, spec.trial_spec(spec.seeds[0]), SECONDS))
+        call = JobCall(f"calibration {number + 1}", calibrate, (order, _timed_spec(spec), SECONDS))
         jobs.append(TrainingJob(number, call))
     found: list[Calibration] = []
 
@@ -117,6 +118,18 @@ def _calibrations(
     session.warm_up(count, slot_environment(), workers_for(spec.trainable, session.resources.gpus))
     run_jobs(jobs, spec, session, receive, called="calibrations")
     return found, max(0.0, min(one.began for one in found) - asked)
+
+
+def _timed_spec(spec: ExperimentSpec) -> FineTuneSpec:
+    """Return the spec of a trial without costs to measure, which would wrap what is timed."""
+    unmeasured: dict[str, Any] = {
+        "measure": (),
+        "objective": None,
+        "objectives": (),
+        "constraints": (),
+        "scalarisation": {},
+    }
+    return spec.trial_spec(spec.seeds[0]).model_copy(update=unmeasured)
 
 
 def _paces(spec: ExperimentSpec, calibrations: list[Calibration]) -> tuple[TrialPace, TrialPace]:

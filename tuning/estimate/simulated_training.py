@@ -46,7 +46,7 @@ class SimulatedTraining:
         self.horizon = horizon_of(params, spec)
         self.epoch = 0.0
         assert spec.objective is not None  # the simulated spec states it
-        self._objective = spec.objective
+        self._objectives = spec.objectives or (spec.objective,)
         costs, factor, self._luck = _settings(str(spec.fixed[SETTINGS]))
         self._seconds, self._test_share = costs.of(self.params).scaled(factor), costs.test_share
         self._own = random.Random(f"{self._luck} {spec.seed} {sorted(self.params.items(), key=str)}")
@@ -65,7 +65,7 @@ class SimulatedTraining:
         clock.sleep(self._seconds.evaluation * (self._test_share if split == "test" else 1.0))
         progress = 1 - math.exp(-self.epoch / SLOWNESS)
         score = self._quality * progress + NOISE * self._own.gauss(0.0, 1.0)
-        return Scores({self._objective.metric: score if self._objective.mode == "max" else -score}, rows=0)
+        return Scores({one.metric: score if one.mode == "max" else -score for one in self._objectives}, rows=0)
 
     def save(self, folder: Path, *, weights_only: bool = False) -> None:
         """Takes the time to write a state."""

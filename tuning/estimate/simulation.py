@@ -92,7 +92,8 @@ def simulated_spec(
         update={
             **trials,
             "name": NAME,
-            "objective": spec.resolved_objective(),
+            "objective": None if spec.objectives else spec.resolved_objective(),
+            **{"constraints": (), "measure": ()},
             "space": Space({}),
             "hp_space": None,
             "strategies": strategies,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import Field
 
-from trainables.spec import Frozen, Objective, Params
+from trainables.spec import Frozen, Goal, Objective, Params
 from tuning.outcome import Exploit
 from tuning.space import Space
 
@@ -121,6 +121,7 @@ class Strategy(Frozen, ABC):
     kind: ClassVar[str]  # the plug-in's name in YAML; the file's name
     weights_only: ClassVar[bool] = False  # as that of its plans, where it is the same for all; see `Plan`
     decides_on_the_way: ClassVar[bool] = False  # by reports before a trial's last: it stops or clones trials
+    several_objectives: ClassVar[bool] = False  # it looks for a front: `plan_several` is called where there are several
     # False: it trains values that it brings, and holds no more slots than it has trials. No budget ends it, and a
     # space that is a function is not called.
     searches: ClassVar[bool] = True
@@ -214,6 +215,17 @@ class Strategy(Frozen, ABC):
     def plan_cut(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """Plans as `plan` does, for a study that its budget may end early; differs where `plan` has a fixed order."""
         return self.plan(space, objective, epochs, seed)
+
+    def plan_several(self, space: Space, goal: Goal, epochs: float, seed: int, *, cut: bool = False) -> Plan:
+        """Plans a study of several objectives, if `several_objectives`; else it follows their weighted sum by `plan`.
+
+        The default is for strategies that read no score: they plan as for the first objective.
+
+        Args:
+            goal: the scheduler and the searcher see its metrics under `metrics/<metric>`.
+            cut: the budget may end the study early.
+        """
+        return (self.plan_cut if cut else self.plan)(space, goal.objectives[0], epochs, seed)
 
 
 @cache

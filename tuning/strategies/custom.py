@@ -21,10 +21,12 @@ class Custom(StoppingKeys, Modelled):
 
     kind: ClassVar[str] = "custom"
 
-    sampler: Literal["random", "hyperopt", "tpe", "gp", "cmaes", "qmc"] = Field(
-        "tpe", description="random, hyperopt (its TPE), or Optuna's tpe, gp, cmaes (pip install cmaes) or qmc"
+    sampler: Literal["random", "hyperopt", "tpe", "gp", "nsga2", "cmaes", "qmc"] = Field(
+        "tpe", description="random, hyperopt (its TPE), or Optuna's tpe, gp, nsga2, cmaes (pip install cmaes) or qmc"
     )
-    stopping: StoppingRule = Field("asha", description="none, asha, hyperband, median, percentile or patient")
+    stopping: StoppingRule = Field(
+        "asha", description="none, asha, moasha (of several objectives), hyperband, median, percentile or patient"
+    )
 
     @model_validator(mode="after")
     def _keys_are_read(self) -> Custom:

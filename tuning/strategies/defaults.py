@@ -21,6 +21,7 @@ class Defaults(Strategy):
 
     kind: ClassVar[str] = "defaults"
     weights_only: ClassVar[bool] = True
+    several_objectives: ClassVar[bool] = True
     searches: ClassVar[bool] = False
     origin: ClassVar[str] = "values without a search"
 

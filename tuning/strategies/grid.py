@@ -26,6 +26,7 @@ class Grid(Strategy):
 
     kind: ClassVar[str] = "grid"
     weights_only: ClassVar[bool] = True
+    several_objectives: ClassVar[bool] = True
     origin: ClassVar[str] = "point of the grid"
     when_cut: ClassVar[str] = "its combinations come in an order that is drawn anew for each seed"
 

@@ -24,10 +24,14 @@ class Optuna(StoppingKeys, Modelled):
 
     kind: ClassVar[str] = "optuna"
 
-    sampler: Literal["tpe", "gp", "cmaes", "qmc", "random"] = Field(
-        "tpe", description="tpe, gp (a Gaussian process), cmaes (pip install cmaes), qmc (a Sobol sequence) or random"
+    sampler: Literal["tpe", "gp", "nsga2", "cmaes", "qmc", "random"] = Field(
+        "tpe",
+        description="tpe, gp (a Gaussian process), nsga2 (generations of initial_random trials), cmaes (pip install "
+        "cmaes), qmc (a Sobol sequence) or random; all but cmaes search several objectives, too",
     )
-    pruner: StoppingRule = Field("none", description="none, asha, hyperband, median, percentile or patient")
+    pruner: StoppingRule = Field(
+        "none", description="none, asha, moasha (of several objectives), hyperband, median, percentile or patient"
+    )
     multivariate: bool = Field(True, description="tpe: models all names together, not each by itself")
     group: bool | None = Field(
         None, description="tpe: models the names of each branch together; null: where names depend on values"

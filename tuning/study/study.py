@@ -58,8 +58,12 @@ class Study:
         cut = bool(strategy.when_cut) and spec.may_cut(strategy)
         if resume is not None and resume.recorded is not None:
             cut = WHEN_CUT in resume.recorded.attributes
-        make = strategy.plan_cut if cut else strategy.plan
-        plan = make(spec.space_of(strategy), trial.objective, spec.epochs, seed)
+        space = spec.space_of(strategy)
+        if strategy.several_objectives and (goal := trial.goal) is not None:
+            plan = strategy.plan_several(space, goal, spec.epochs, seed, cut=cut)
+        else:
+            make = strategy.plan_cut if cut else strategy.plan
+            plan = make(space, trial.objective, spec.epochs, seed)
         if resume is None or resume.search is not Search.CONTINUE:
             earlier = tell_observations(plan, spec, strategy)
         else:  # the searcher's saved state has them

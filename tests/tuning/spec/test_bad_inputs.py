@@ -44,7 +44,8 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "no kind": (
         "strategies.0={}",
         "strategies.0.kind",
-        "is missing; add one of custom, defaults, grid, hyperopt, hyperopt_asha, optuna, pb2, pbt, random, random_asha",
+        "is missing; add one of custom, defaults, grid, hyperopt, hyperopt_asha, optuna, pb2, pbt, random, "
+        "random_asha, random_moasha",
     ),
     "strategy is no mapping": ("strategies.0=[grid]", "strategies.0", "must be a mapping with a `kind`"),
     "no strategies": ("strategies=[]", "strategies", "at least 1 item"),

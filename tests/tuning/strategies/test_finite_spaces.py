@@ -22,7 +22,7 @@ LATTICE = Space.model_validate(
         "adam_beta1": 0.9,
     }
 )
-PROPOSING = ("random", "random_asha", "hyperopt", "hyperopt_asha", "optuna")
+PROPOSING = ("random", "random_asha", "random_moasha", "hyperopt", "hyperopt_asha", "optuna")
 
 
 @pytest.mark.unit

@@ -20,7 +20,12 @@ globals().update(plan_contracts(PlanContract))
 
 def test_only_strategies_that_stop_early_cannot_tell_the_epochs_beforehand() -> None:
     planned = {kind: make(kind).planned_epochs(SPACE, EPOCHS) for kind in find_strategies()}
-    assert {kind for kind, epochs in planned.items() if epochs is None} == {"custom", "hyperopt_asha", "random_asha"}
+    assert {kind for kind, epochs in planned.items() if epochs is None} == {
+        "custom",
+        "hyperopt_asha",
+        "random_asha",
+        "random_moasha",
+    }
 
 
 @pytest.mark.parametrize("kind", find_strategies())
@@ -42,7 +47,7 @@ def test_proposals_without_end_begin_with_those_of_a_search_that_has_one(kind: s
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_for_one_seed_all_that_draw_begin_with_the_same_points(seed: int) -> None:
-    drawn = {kind: find_strategies()[kind](trials=8) for kind in ("random", "random_asha")}
+    drawn = {kind: find_strategies()[kind](trials=8) for kind in ("random", "random_asha", "random_moasha")}
     modelling = ("hyperopt", "hyperopt_asha", "optuna", "custom")
     modelled = {kind: find_strategies()[kind](trials=8, initial_random=5) for kind in modelling}
     changed: list[dict[str, Any]] = [{}, {"explore": False}, {"synchronous": False}]
@@ -55,11 +60,9 @@ def test_for_one_seed_all_that_draw_begin_with_the_same_points(seed: int) -> Non
 
 def test_only_strategies_that_are_told_to_stop_trials_early() -> None:
     schedulers = {kind: type(make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0).scheduler) for kind in find_strategies()}
-    assert {kind for kind, scheduler in schedulers.items() if scheduler.__name__ == "ASHA"} == {
-        "custom",
-        "hyperopt_asha",
-        "random_asha",
-    }
+    stopping = {"ASHA": {"custom", "hyperopt_asha", "random_asha"}, "MOASHA": {"random_moasha"}}
+    for name, kinds in stopping.items():
+        assert {kind for kind, scheduler in schedulers.items() if scheduler.__name__ == name} == kinds
 
 
 def test_grid_runs_every_combination_in_the_declared_order_to_the_end() -> None:

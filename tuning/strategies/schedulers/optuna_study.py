@@ -5,6 +5,7 @@ Such a study can be pickled with its sampler: a copy goes on as it would have. I
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import optuna
@@ -22,18 +23,23 @@ class AmendableStorage(InMemoryStorage):
 
 
 def study_in_memory(
-    mode: Literal["max", "min"],
+    modes: Sequence[Literal["max", "min"]],
     sampler: optuna.samplers.BaseSampler,
     pruner: optuna.pruners.BasePruner | None = None,
     storage: InMemoryStorage | None = None,
 ) -> optuna.Study:
-    """Makes a study without trials, of which no decision depends on when or where it was made."""
+    """Makes a study without trials, of which no decision depends on when or where it was made.
+
+    Args:
+        modes: of the objectives.
+        sampler, pruner, storage: of the study.
+    """
     # Optuna logs every study that it creates, and samplers each name that they draw independently.
     optuna.logging.get_logger("optuna").setLevel(optuna.logging.ERROR)
     return optuna.create_study(
         storage=storage or InMemoryStorage(),
         study_name="search",
-        direction="maximize" if mode == "max" else "minimize",
+        directions=["maximize" if mode == "max" else "minimize" for mode in modes],
         sampler=sampler,
         pruner=pruner or optuna.pruners.NopPruner(),
     )

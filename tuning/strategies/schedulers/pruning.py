@@ -46,7 +46,7 @@ class PruningScheduler(FIFO):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it is experimental
                 pruner = optuna.pruners.PatientPruner(pruner, patience - 1)  # it waits for one evaluation more
-        self._study = study_in_memory(objective.mode, optuna.samplers.RandomSampler(seed=0), pruner)
+        self._study = study_in_memory([objective.mode], optuna.samplers.RandomSampler(seed=0), pruner)
         self._known: dict[str, optuna.Trial] = {}  # those that have not ended, by Tune's id
 
     @property

@@ -7,10 +7,10 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, PositiveInt
 
 from trainables.spec import Epochs, Frozen
-from tuning.strategies.schedulers.stopping import BelowOthers, FullLength, Halving, Stopping
+from tuning.strategies.schedulers.stopping import BelowOthers, FullLength, Halving, RankedHalving, Stopping
 
-StoppingRule: TypeAlias = Literal["none", "asha", "hyperband", "median", "percentile", "patient"]
-HALVING: tuple[StoppingRule, ...] = ("asha", "hyperband")
+StoppingRule: TypeAlias = Literal["none", "asha", "moasha", "hyperband", "median", "percentile", "patient"]
+HALVING: tuple[StoppingRule, ...] = ("asha", "moasha", "hyperband")
 BELOW: tuple[StoppingRule, ...] = ("median", "percentile", "patient")
 READ_BY: dict[str, tuple[StoppingRule, ...]] = {
     "grace_epochs": (*HALVING, *BELOW),
@@ -52,9 +52,11 @@ class Rungs(Frozen):
 class StoppingKeys(Frozen):
     """Stops trials by a rule that a key names; each other key is read by some of the rules."""
 
-    grace_epochs: Epochs = Field(1.0, description="no trial is stopped before; of asha and hyperband the first rung")
+    grace_epochs: Epochs = Field(
+        1.0, description="no trial is stopped before; of asha, moasha and hyperband the first rung"
+    )
     reduction_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = Field(
-        2.0, description="asha, hyperband: 1 in this many goes on at each rung"
+        2.0, description="asha, moasha, hyperband: 1 in this many goes on at each rung"
     )
     brackets: PositiveInt = Field(
         1, description="asha: trials are drawn into so many brackets, each of which begins one rung later"
@@ -77,6 +79,8 @@ class StoppingKeys(Frozen):
         if name == "none":
             return FullLength()
         compared = self.grace_epochs, self.compare_unequal_schedules
+        if name == "moasha":
+            return RankedHalving(*compared, self.reduction_factor)
         if name in HALVING:
             return Halving(*compared, self.reduction_factor, self.brackets if name == "asha" else None)
         percentile = self.percentile if name == "percentile" else 50.0

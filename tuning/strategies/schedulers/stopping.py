@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.epochs import ROUNDING
-from trainables.spec import Objective
+from trainables.spec import Goal, Objective
 from tuning.space import Space
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class Stopping(ABC):
     """A stopping rule with its settings."""
 
     stops: ClassVar[bool] = True  # False: every trial runs to its end
+    several_objectives: ClassVar[bool] = False  # as `Strategy.several_objectives`
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
         """Returns what cannot work; as `Strategy.refusals`."""
@@ -32,11 +33,19 @@ class Stopping(ABC):
     def scheduler(self, objective: Objective, epochs: float, seed: int) -> TrialScheduler:
         """Makes the scheduler of one study. The state that it decides by is in its attributes, and can be pickled."""
 
+    def front_scheduler(self, goal: Goal, epochs: float, seed: int) -> TrialScheduler:
+        """Makes the scheduler of a study of several objectives, if `several_objectives`.
+
+        The default is for a rule that reads no score.
+        """
+        return self.scheduler(goal.objectives[0], epochs, seed)
+
 
 class FullLength(Stopping):
     """No rule: nothing is stopped early."""
 
     stops: ClassVar[bool] = False
+    several_objectives: ClassVar[bool] = True
 
     def scheduler(self, objective: Objective, epochs: float, seed: int) -> TrialScheduler:
         """Tune's first-in-first-out scheduler."""
@@ -117,6 +126,31 @@ class Halving(Comparing):
 
     def _most(self, epochs: float) -> int:
         return int(math.log(epochs / (self.grace_epochs - ROUNDING)) / math.log(self.reduction_factor) + 1)
+
+
+@dataclass(frozen=True)
+class RankedHalving(Comparing):
+    """Asynchronous successive halving by the non-dominated rank of several objectives (MOASHA), in one bracket.
+
+    Schmucker et al., "Multi-objective asynchronous successive halving", 2021 (arXiv 2106.12639).
+
+    Args:
+        reduction_factor: 1 in this many goes on at each rung.
+    """
+
+    several_objectives: ClassVar[bool] = True
+
+    reduction_factor: float
+
+    def scheduler(self, objective: Objective, epochs: float, seed: int) -> TrialScheduler:
+        """MOASHA, where with one objective the rank is that of its scores."""
+        return self.front_scheduler(Goal(objectives=(objective,)), epochs, seed)
+
+    def front_scheduler(self, goal: Goal, epochs: float, seed: int) -> TrialScheduler:
+        """MOASHA; it draws nothing."""
+        from tuning.strategies.schedulers.moasha import MOASHA
+
+        return MOASHA(goal, epochs, self.grace_epochs, self.reduction_factor)
 
 
 @dataclass(frozen=True)

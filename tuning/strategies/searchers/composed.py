@@ -8,15 +8,19 @@ no Ray by itself.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveInt, model_validator
 
-from trainables.spec import Objective
+from trainables.spec import Goal, Objective
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
 from tuning.strategies.schedulers.stopping import FullLength, Stopping
 from tuning.strategies.searchers.samplers import HyperOptTpe, OptunaSampler, RandomDraws, Sampler, SamplerName
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import Searcher
 
 LEAST_RANDOM, RANDOM_WITHOUT_END = 4, 20  # the second is HyperOpt's own default
 
@@ -48,6 +52,11 @@ class Composed(Strategy):
         """See `Strategy.decides_on_the_way`."""
         return self.stopper.stops
 
+    @property
+    def several_objectives(self) -> bool:  # type: ignore[override]
+        """True if both the sampler and the stopping rule take several."""
+        return self.proposer.several_objectives and self.stopper.several_objectives
+
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
         """Refuses what the sampler or the stopping rule cannot work with."""
         return [*self.proposer.refusals(space), *self.stopper.refusals(space, epochs)]
@@ -78,7 +87,14 @@ class Composed(Strategy):
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """The rule's scheduler, and the sampler's searcher, whose saved state carries the scheduler's."""
         scheduler = self.stopper.scheduler(objective, epochs, seed)
-        searcher = self.proposer.searcher(space, objective, seed, scheduler)
+        return self._planned(space, self.proposer.searcher(space, objective, seed, scheduler), scheduler)
+
+    def plan_several(self, space: Space, goal: Goal, epochs: float, seed: int, *, cut: bool = False) -> Plan:
+        """Plans a study of several objectives with the rule's scheduler and the sampler's searcher."""
+        scheduler = self.stopper.front_scheduler(goal, epochs, seed)
+        return self._planned(space, self.proposer.front_searcher(space, goal, seed, scheduler), scheduler)
+
+    def _planned(self, space: Space, searcher: Searcher, scheduler: TrialScheduler) -> Plan:
         trials = self.planned_trials(space)
         most = space.size if trials is None else None
         return Plan(scheduler, trials, searcher=searcher, most_trials=most, weights_only=True)

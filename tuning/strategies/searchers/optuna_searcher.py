@@ -5,27 +5,27 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray import cloudpickle
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from trainables.spec import Objective, Params, Value
+from trainables.spec import Goal, Params, Value
 from tuning.space import Draws, Space
 from tuning.space.dimensions import Dimension, Fixed
 from tuning.strategies.schedulers.optuna_study import AmendableStorage, step_of, study_in_memory
 from tuning.strategies.searchers.samplers import OptunaSampler
 
 STATE = ("_study", "_storage", "_first", "_draws", "_proposed", "_numbers")  # all that decides the next proposal
-LEARNS_FROM_ENDED = ("gp", "cmaes")  # samplers that leave pruned trials out of their model
+LEARNS_FROM_ENDED = ("gp", "nsga2", "cmaes")  # samplers that leave pruned trials out of their model
 
 
 class OptunaSearcher(Searcher):  # type: ignore[misc]
@@ -35,23 +35,25 @@ class OptunaSearcher(Searcher):  # type: ignore[misc]
     repeat itself, the next draw that is new takes its place.
 
     TPE is told a trial that was stopped early as pruned, with its last score: it ranks it behind every complete one,
-    by its epoch and then its score. A Gaussian process and CMA-ES would not learn from it, so they are told its last
-    score as that of a complete trial. A trial that failed is worse than any score.
+    by its epoch and then its score. A Gaussian process, NSGA-II and CMA-ES would not learn from it, so they are told
+    its last score as that of a complete trial. A trial that failed is worse than any score.
+
+    Of several objectives every trial is told with its last values, and with how far it is beyond each constraint. One
+    that failed has no place among them, and is left out.
 
     The saved state is the study, the sampler with its random state, and the scheduler, as in `RandomSearcher`.
     """
 
-    def __init__(
-        self, space: Space, objective: Objective, settings: OptunaSampler, seed: int, scheduler: TrialScheduler
-    ) -> None:
+    def __init__(self, space: Space, goal: Goal, settings: OptunaSampler, seed: int, scheduler: TrialScheduler) -> None:
         super().__init__()
-        self._space, self._score = space, f"metrics/{objective.metric}"
-        self._worst = -math.inf if objective.mode == "max" else math.inf
-        self._scheduler = scheduler
-        self._prunes = settings.name not in LEARNS_FROM_ENDED
+        self._space, self._goal, self._scheduler = space, goal, scheduler
+        self._several = len(goal.objectives) > 1
+        self._prunes = settings.name not in LEARNS_FROM_ENDED and not self._several
+        self._bred = settings.name == "nsga2"  # its first generation are trials that it was asked for
         self._storage = AmendableStorage()
+        modes = [one.mode for one in goal.objectives]
         with _quiet():
-            self._study = study_in_memory(objective.mode, make_sampler(settings, space, seed), storage=self._storage)
+            self._study = study_in_memory(modes, make_sampler(settings, space, seed), storage=self._storage)
         self._first = list(itertools.islice(Draws(space, seed), settings.draws))
         self._draws, self._proposed = Draws(space, seed), set[str]()  # read and filled in a finite space alone
         self._numbers: dict[str, int] = {}  # Optuna's, of each trial by Tune's id
@@ -85,36 +87,54 @@ class OptunaSearcher(Searcher):  # type: ignore[misc]
         """Begins a trial of these params; returns its number and them."""
         distributions = distributions_of(self._space, params)
         searched = {name: params[name] for name in distributions}
+        if self._bred:
+            self._study.enqueue_trial(searched)
+            return self._ask()
         self._study.add_trial(create_trial(state=TrialState.RUNNING, params=searched, distributions=distributions))
         return len(self._study.get_trials(deepcopy=False)) - 1, dict(params)
 
     def observe(self, params: Params, score: float) -> None:
         """Let the sampler know a trial that somebody else has run; called before the first proposal."""
         number, _ = self._begin(params)
-        self._end(number, TrialState.COMPLETE, score)
+        self._end(number, TrialState.COMPLETE, [score])
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Called by Tune when a trial has ended; one that has failed may run again, and end again."""
         if (number := self._numbers.get(trial_id)) is None:
             return
-        score = math.nan if result is None or error else float(result.get(self._score, math.nan))
+        values = [] if result is None or error else self._values(result)
         if result is None and not error:
             self._end(number, TrialState.FAIL)  # it never had a score: nothing to learn from
-        elif math.isfinite(score):
-            pruned = self._prunes and result is not None and not result.get("finished", True)
-            epoch = 0.0 if result is None else float(result.get("epoch", 0.0))
-            self._end(number, TrialState.PRUNED if pruned else TrialState.COMPLETE, score, epoch)
+        elif values and result is not None and all(map(math.isfinite, values)):
+            pruned = self._prunes and not result.get("finished", True)
+            self._constrain(number, result)
+            epoch = float(result.get("epoch", 0.0))
+            self._end(number, TrialState.PRUNED if pruned else TrialState.COMPLETE, values, epoch)
+        elif self._several:
+            self._end(number, TrialState.FAIL)
         elif self._prunes:
             self._end(number, TrialState.PRUNED)  # without a score it is the last of the pruned ones
         else:
-            self._end(number, TrialState.COMPLETE, self._worst)
+            worst = -math.inf if self._goal.objectives[0].mode == "max" else math.inf
+            self._end(number, TrialState.COMPLETE, [worst])
 
-    def _end(self, number: int, state: TrialState, score: float | None = None, epoch: float = 0.0) -> None:
+    def _values(self, result: Mapping[str, Any]) -> list[float]:
+        return [float(result.get(f"metrics/{one.metric}", math.nan)) for one in self._goal.objectives]
+
+    def _constrain(self, number: int, result: Mapping[str, Any]) -> None:
+        """Tells the trial's constraints as `optuna.Trial.set_constraint` does: above 0 one is broken."""
         trial = self._study.get_trials(deepcopy=False)[number]._trial_id
-        if state is TrialState.PRUNED and score is not None:
-            self._storage.set_trial_intermediate_value(trial, step_of(epoch), score)
-        values = [score] if state is TrialState.COMPLETE and score is not None else None
-        self._storage.set_trial_state_values(trial, state, values)
+        for place, one in enumerate(self._goal.constraints):
+            value = float(result[f"metrics/{one.metric}"])
+            beyond = value - one.at_most if one.at_most is not None else (one.at_least or 0.0) - value
+            self._storage.set_trial_system_attr(trial, f"constraints:{place}", beyond)
+
+    def _end(self, number: int, state: TrialState, values: Sequence[float] = (), epoch: float = 0.0) -> None:
+        trial = self._study.get_trials(deepcopy=False)[number]._trial_id
+        if state is TrialState.PRUNED and values:
+            self._storage.set_trial_intermediate_value(trial, step_of(epoch), values[0])
+        told = list(values) if state is TrialState.COMPLETE else None
+        self._storage.set_trial_state_values(trial, state, told)
 
     def save(self, checkpoint_path: str) -> None:
         """Write all that decides the next proposal, and the scheduler's state. Called by Tune with each snapshot."""
@@ -154,6 +174,8 @@ def make_sampler(settings: OptunaSampler, space: Space, seed: int) -> BaseSample
             )
         case "gp":
             return GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+        case "nsga2":
+            return NSGAIISampler(population_size=max(2, settings.initial_random), seed=seed)
         case "cmaes":
             return CmaEsSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
         case "qmc":

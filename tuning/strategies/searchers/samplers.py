@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
-from trainables.spec import Objective
+from trainables.spec import Goal, Objective
 from tuning.outcome.attributes import RANDOM_DRAW
 from tuning.space import FunctionSpace, Space
 from tuning.space.dimensions import Choice
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import Searcher
 
-OptunaName: TypeAlias = Literal["tpe", "gp", "cmaes", "qmc"]
+OptunaName: TypeAlias = Literal["tpe", "gp", "nsga2", "cmaes", "qmc"]
 SamplerName: TypeAlias = Literal["random", "hyperopt", OptunaName]
 OPTUNA_TITLES: dict[OptunaName, str] = {
     "tpe": "Optuna's TPE",
     "gp": "a Gaussian process",
+    "nsga2": "NSGA-II",
     "cmaes": "CMA-ES",
     "qmc": "a quasi-random sequence",
 }
@@ -59,6 +60,18 @@ class Sampler(ABC):
     def searcher(self, space: Space, objective: Objective, seed: int, scheduler: TrialScheduler) -> Searcher:
         """Makes the searcher of one study. Its saved state carries the scheduler's, which Tune does not save."""
 
+    @property
+    def several_objectives(self) -> bool:
+        """See `Strategy.several_objectives`."""
+        return False
+
+    def front_searcher(self, space: Space, goal: Goal, seed: int, scheduler: TrialScheduler) -> Searcher:
+        """Makes the searcher of a study of several objectives, if `several_objectives`.
+
+        The default is for a sampler that reads no score.
+        """
+        return self.searcher(space, goal.objectives[0], seed, scheduler)
+
 
 @dataclass(frozen=True)
 class RandomDraws(Sampler):
@@ -70,6 +83,11 @@ class RandomDraws(Sampler):
     def draws(self) -> None:
         """All proposals are draws."""
         return
+
+    @property
+    def several_objectives(self) -> bool:
+        """Draws read no score."""
+        return True
 
     def searcher(self, space: Space, objective: Objective, seed: int, scheduler: TrialScheduler) -> Searcher:
         """Random draws."""
@@ -175,11 +193,20 @@ class OptunaSampler(Sampler):
             return [("space", "CMA-ES moves numbers, and all that is searched are choices; take sampler: tpe or gp")]
         return []
 
+    @property
+    def several_objectives(self) -> bool:
+        """All but CMA-ES."""
+        return self.name != "cmaes"
+
     def searcher(self, space: Space, objective: Objective, seed: int, scheduler: TrialScheduler) -> Searcher:
         """The sampler behind Optuna's ask and tell."""
+        return self.front_searcher(space, Goal(objectives=(objective,)), seed, scheduler)
+
+    def front_searcher(self, space: Space, goal: Goal, seed: int, scheduler: TrialScheduler) -> Searcher:
+        """The sampler with a direction for each objective; constraints are told with each trial."""
         from tuning.strategies.searchers.optuna_searcher import OptunaSearcher
 
-        return OptunaSearcher(space, objective, self, seed, scheduler)
+        return OptunaSearcher(space, goal, self, seed, scheduler)
 
 
 def _changing(space: FunctionSpace) -> list[tuple[str, str]]:
