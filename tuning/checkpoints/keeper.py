@@ -27,9 +27,10 @@ from cluster.storage import StorageError
 from trainables.checkpoints.storage import FOLDERS, Storage
 from trainables.checksums import DamagedCheckpoint, damage
 from trainables.machine import clock
-from trainables.spec import Objective
+from trainables.spec import Goal, Objective
 from tuning.checkpoints.kept_checkpoints import CheckpointEntry, KeptCheckpoints, RecordedCheckpoints
 from tuning.checkpoints.study_states import StudyStates
+from tuning.pareto import LossPoint
 from tuning.supervision.driver_time import DriverTime
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     Args:
         objective: the metric and the mode by which checkpoints are ranked.
+        goal: several objectives, of which the whole front stays; None: there is one.
         on_drop: called with trial id and epoch after each deletion.
         pinned: gives the paths that the strategy needs now; see `tuning.strategies.Population.pinned`.
         states: does with the states what is decided here; None: each lies beside its manifest, or is a function's own.
@@ -68,11 +70,13 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         keep_best: int = 1,
         storage: Storage = FOLDERS,
         recorded: Sequence[RecordedCheckpoints] = (),
+        goal: Goal | None = None,
     ) -> None:
         self._states, self._keep_best, self._storage = states, keep_best, storage
         self._failure: Exception | None = None
         self._looked, self._due, self._driver_time = 0.0, True, DriverTime(DRIVER_SHARE, DRIVER_BURST)
         self._metric, self._sign = objective.metric, 1 if objective.mode == "max" else -1
+        self._goal = goal
         self._pinned, self._on_drop = pinned, on_drop
         self._kept = KeptCheckpoints()
         self._known = 0  # how many of Tune's trials are known
@@ -101,7 +105,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             if trial.trial_id in self._living:
                 self._loads[trial.trial_id] = path
             self._set_back(trial.trial_id, path)
-            score = self._sign * report["metrics"][self._metric]
+            metrics = report["metrics"]
+            score = self._sign * metrics[self._metric] if self._goal is None else LossPoint.of(self._goal, metrics)
             entry = CheckpointEntry.at(path, self._storage, trial.trial_id, float(report["epoch"]), score)
             self._kept.add(entry)
             if entry.manifest is not None:
@@ -175,17 +180,25 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         for epoch in trial.gone:  # deleted after Tune's last snapshot by a driver that died before it recorded that
             self._on_drop(trial.trial, epoch)
         for epoch, path, score in trial.kept:
-            self._kept.add(self._found(trial.trial, epoch, path, self._sign * score))
+            ranked = score if isinstance(score, LossPoint) else self._sign * score
+            self._kept.add(self._found(trial.trial, epoch, path, ranked))
         if trial.ahead:
-            self._ahead[trial.trial] = [self._found(trial.trial, *entry, -math.inf) for entry in trial.ahead]
+            self._ahead[trial.trial] = [self._found(trial.trial, *entry, self._worst) for entry in trial.ahead]
         if trial.kept and trial.running:
             newest = self._kept.of(trial.trial)[-1]
             self._loads[trial.trial] = newest.path
             if newest.manifest is None and not self._storage.scheme and (why := damage(Path(newest.path))) is not None:
                 raise DamagedCheckpoint(why)  # a function's own: nobody else can make it again
 
-    def _found(self, trial: str, epoch: float, path: str, score: float) -> CheckpointEntry:
+    def _found(self, trial: str, epoch: float, path: str, score: float | LossPoint) -> CheckpointEntry:
         return CheckpointEntry.at(path.removeprefix(self._storage.scheme), self._storage, trial, epoch, score)
+
+    @property
+    def _worst(self) -> float | LossPoint:
+        """The score of a checkpoint whose report is not known now."""
+        if self._goal is None:
+            return -math.inf
+        return LossPoint((math.inf,) * len(self._goal.objectives), math.inf)
 
     def _end(self, trials: list[Trial], trial: Trial) -> None:
         self._look(trials)

@@ -12,6 +12,7 @@ from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checkpoints.storage import Storage
 from trainables.machine import clock
 from tuning.checkpoints.copier import Copy
+from tuning.pareto import LossPoint, non_dominated
 
 
 class CheckpointEntry(NamedTuple):
@@ -19,13 +20,13 @@ class CheckpointEntry(NamedTuple):
 
     trial: str
     epoch: float
-    score: float  # higher is better
+    score: float | LossPoint  # higher is better; of several objectives the point
     path: str
     manifest: CheckpointManifest | None  # None: a custom function's own checkpoint
     since: float  # on the monotonic clock
 
     @classmethod
-    def at(cls, path: str, storage: Storage, trial: str, epoch: float, score: float) -> CheckpointEntry:
+    def at(cls, path: str, storage: Storage, trial: str, epoch: float, score: float | LossPoint) -> CheckpointEntry:
         """Return the entry of the checkpoint at `path`, as it is in `storage` now."""
         return cls(trial, epoch, score, path, storage.manifest(path), clock.monotonic())
 
@@ -41,14 +42,15 @@ class RecordedCheckpoints(NamedTuple):
     Args:
         trial: the trial's id.
         running: True if the trial is recorded as running.
-        kept: epoch, path and score of each one that is recorded and there, in order of epochs.
+        kept: epoch, path and score (of several objectives the point) of each one that is recorded and there, in order
+            of epochs.
         ahead: epoch and path of each one whose report was taken back: the trial will come to it again.
         gone: the epochs of those that are recorded and no longer there.
     """
 
     trial: str
     running: bool
-    kept: tuple[tuple[float, str, float], ...] = ()
+    kept: tuple[tuple[float, str, float | LossPoint], ...] = ()
     ahead: tuple[tuple[float, str], ...] = ()
     gone: tuple[float, ...] = ()
 
@@ -88,8 +90,15 @@ class KeptCheckpoints:
         return list(self._by_trial.get(trial, {}).values())
 
     def best(self, number: int) -> list[CheckpointEntry]:
-        """Return the `number` best, ties in order of trials and epochs; the first is that of `StudyOutcome.best`."""
-        return sorted(self._by_path.values(), key=lambda kept: (-kept.score, self._order[kept.trial]))[:number]
+        """Return the `number` best, ties in order of trials and epochs; the first is that of `StudyOutcome.best`.
+
+        Of several objectives it is the whole front, as that of `StudyOutcome.front`, whatever the number.
+        """
+        entries = sorted(self._by_path.values(), key=lambda kept: self._order[kept.trial])  # stable: epochs
+        points = [entry.score for entry in entries if isinstance(entry.score, LossPoint)]
+        if points:
+            return [entries[position] for position in non_dominated(points)]
+        return sorted(entries, key=lambda kept: -kept.score)[:number]  # type: ignore[operator]
 
     def lines(self, paths: Iterable[str]) -> Iterator[list[CheckpointEntry]]:
         """Yield, for each checkpoint at `paths`, the states with moments on the way to it, the newest first."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tuning.spec.models import CheckpointSpec, ConfirmSpec, ExperimentSpec
     from tuning.strategies import PlanShape
 
+FRONT = 10  # checkpoints of a front: an estimate, since all of them stay
 SPARED = 0.5  # share of the free storage for states that the user has not asked for
 # Bytes on the storage beside checkpoints: the study store with its log, Tune's own files, three snapshots of a study.
 # The largest that were measured: 0.4 MB for 8 trials with 17 reports, 1.5 MB for 40 with 108, 0.9 MB for 6 with 96.
@@ -70,7 +71,7 @@ def resolve_every_epochs(spec: ExperimentSpec, weights: int | None, plan: PlanSh
     Args:
         weights: as for `storage_needs`; None: unknown.
     """
-    checkpoint = spec.checkpoint
+    checkpoint = spec.checkpoint.model_copy(update={"keep_best": _kept_best(spec)})
     if checkpoint.every_epochs != "auto" or not plan.weights_only:
         return checkpoint
     if weights is not None:
@@ -78,6 +79,11 @@ def resolve_every_epochs(spec: ExperimentSpec, weights: int | None, plan: PlanSh
         if needs.memory <= free_memory() and (free is None or needs.storage <= free * SPARED):
             return checkpoint
     return checkpoint.model_copy(update={"every_epochs": None})
+
+
+def _kept_best(spec: ExperimentSpec) -> int:
+    """The number of a study's best weights that stay."""
+    return max(spec.checkpoint.keep_best, FRONT if spec.objectives else 0)
 
 
 def fits_memory(weights: int | None, plan: PlanShape, slots: int, checkpoint: CheckpointSpec) -> bool:
@@ -116,7 +122,7 @@ def experiment_needs(spec: ExperimentSpec, plans: Sequence[PlanShape], slots: in
     kept = [resolve_every_epochs(spec, weights, plan, slots) for plan in plans]
     fits = [fits_memory(weights, plan, slots, keep) for plan, keep in zip(plans, kept, strict=True)]
     needs = [storage_needs(weights, p, slots, k, in_memory=fit) for p, k, fit in zip(plans, kept, fits, strict=True)]
-    best = spec.checkpoint.keep_best * weights
+    best = _kept_best(spec) * weights
     studies = len(spec.strategies) * len(spec.seeds)
     copies = confirmation_copies(spec.confirm, studies, slots)
     confirming = studies * best + copies * weights if copies else 0

@@ -22,11 +22,13 @@ def outcome_json(outcome: ExperimentOutcome) -> dict[str, Any]:
         plain_study["device_seconds"] = study.device_seconds
         plain_study["busy_device_seconds"] = study.busy_device_seconds
         del plain_study["cost"]
+        plain_study["goal"] = None if study.goal is None else study.goal.model_dump(mode="json")
         plain_study["money"] = study.money
         del plain_study["data"]
-        if study.test is not None:
-            plain_study["test"]["metrics"] = _finite(study.test.metrics)
-            del plain_study["test"]["scored"]
+        tests = () if study.test is None else ((study.test, plain_study["test"]),)
+        for test, plain_test in (*tests, *zip(study.front_tests, plain_study["front_tests"], strict=True)):
+            plain_test["metrics"] = _finite(test.metrics)
+            del plain_test["scored"]
         for confirmation, plain_confirmation in zip(study.confirmations, plain_study["confirmations"], strict=True):
             plain_confirmation["schedule"] = [stretch._asdict() for stretch in confirmation.schedule]
             for split in ("validation", "test"):
@@ -58,7 +60,12 @@ def _plain_data(data: DataSummary | None) -> dict[str, Any] | None:
 def _without_rows(study: StudyOutcome) -> StudyOutcome:
     """Drops the predictions, since `asdict` would copy thousands of numbers per model one by one."""
     test = None if study.test is None else replace(study.test, scored=None)
-    return replace(study, test=test, confirmations=tuple(replace(c, rows=None) for c in study.confirmations))
+    return replace(
+        study,
+        test=test,
+        front_tests=tuple(replace(one, scored=None) for one in study.front_tests),
+        confirmations=tuple(replace(c, rows=None) for c in study.confirmations),
+    )
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

@@ -49,6 +49,7 @@ class ExperimentOutcome:
         """True if a test score is recorded, so that a verdict on this experiment may have been seen."""
         return any(
             study.test is not None
+            or study.front_tests
             or any(one.test is not None for one in study.confirmations)
             or any(model.metrics for model in study.finals)
             for study in self.studies
@@ -72,7 +73,7 @@ class ExperimentOutcome:
         """Returns a pandas data frame with the columns of `tunefleet export`.
 
         Args:
-            table: "trials", "reports", "studies" or "confirmations".
+            table: "trials", "reports", "studies", "confirmations" or "front".
 
         Raises:
             InputError: there is no such table.

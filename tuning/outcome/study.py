@@ -8,11 +8,12 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from trainables.reporting import Report
-from trainables.spec import Params, Value
+from trainables.spec import Goal, Params, Value
 from trainables.tasks.summary import DataSummary
 from tuning.budget import BudgetUse, Price
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.outcome.trial import NodeLoss, TrialOutcome, TrialState
+from tuning.pareto import LossPoint, non_dominated
 
 
 class StudyState(StrEnum):
@@ -128,6 +129,8 @@ class StudyOutcome:
     price: Price | None = None
     data: DataSummary | None = None  # None: the trainable reads its own data, or an older version
     test_memory: EarlierEvaluations | None = None  # None: no known test rows, or an older version
+    front_tests: tuple[TestScore, ...] = ()  # of the models on the front of several objectives, each evaluated once
+    goal: Goal | None = None  # several objectives; `metric` is that of the first
     cost: float | None = None  # device-seconds as recorded; None: an older version recorded slots and time only
 
     @property
@@ -168,6 +171,17 @@ class StudyOutcome:
         sign = 1 if self.mode == "max" else -1
         scored = [(t, r) for t in self.trials if (r := t.best_report(self.metric, self.mode)) is not None]
         return max(scored, key=lambda pair: sign * pair[1].metrics[self.metric], default=None)
+
+    def front(self) -> tuple[tuple[TrialOutcome, Report], ...]:
+        """Returns the reports that keep all constraints, and of which no other is better in one objective and as good
+        in all, the best one of the first objective first; of equal ones the earlier. () if there is one objective.
+        """
+        if self.goal is None:
+            return ()
+        reports = [(trial, report) for trial in self.trials for report in trial.reports]
+        points = [LossPoint.of(self.goal, report.metrics) for _, report in reports]
+        chosen = sorted(non_dominated(points), key=lambda position: points[position].losses)
+        return tuple(reports[position] for position in chosen)
 
     def selection_score(self) -> float | None:
         """Returns the validation score of the chosen configuration.

@@ -1,4 +1,4 @@
-"""Exports an outcome as flat tables in Parquet or CSV: studies, trials, reports, confirmations.
+"""Exports an outcome as flat tables in Parquet or CSV: studies, trials, reports, confirmations, fronts.
 
 Columns with a slash belong together: `params/learning_rate` is a hyperparameter in force, `metrics/accuracy` a score.
 A missing value is null.
@@ -52,7 +52,7 @@ def export(outcome: ExperimentOutcome, folder: Path, form: Format, *, force: boo
 
 def outcome_tables(outcome: ExperimentOutcome) -> dict[str, list[Row]]:
     """Returns the rows of each table, by table name. A row maps columns to values."""
-    tables: dict[str, list[Row]] = {"studies": [], "trials": [], "reports": [], "confirmations": []}
+    tables: dict[str, list[Row]] = {"studies": [], "trials": [], "reports": [], "confirmations": [], "front": []}
     for study in outcome.studies:
         key = dict(zip(KEYS, (outcome.name, study.strategy, study.seed), strict=True))
         tables["studies"].append({**key, **_study(study)})
@@ -60,6 +60,7 @@ def outcome_tables(outcome: ExperimentOutcome) -> dict[str, list[Row]]:
             tables["trials"].append({**key, **_trial(study, trial)})
             tables["reports"] += ({**key, "trial": trial.id, "number": trial.number, **row} for row in _reports(trial))
         tables["confirmations"] += ({**key, **_confirmation(one)} for one in study.confirmations)
+        tables["front"] += ({**key, **row} for row in _front(study))
     return tables
 
 
@@ -132,6 +133,21 @@ def _confirmation(one: Confirmation) -> Row:
         **_flat("validation", one.validation or {}),
         **_flat("test", one.test or {}),
     }
+
+
+def _front(study: StudyOutcome) -> Iterator[Row]:
+    """Yields a row per configuration on the study's front; none if it has one objective."""
+    tests = {(one.trial, one.epoch): one for one in study.front_tests}
+    for trial, report in study.front():
+        test = tests.get((trial.id, report.epoch))
+        yield {
+            "trial": trial.id,
+            "number": trial.number,
+            "epoch": report.epoch,
+            **_flat("validation", report.metrics),
+            **_flat("test", {} if test is None else test.metrics),
+            **_flat("params", report.params),
+        }
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Row:

@@ -64,6 +64,7 @@ def evaluation_ids(name: str, studies: Iterable[StudyOutcome]) -> list[str]:
 def _evaluation_ids(name: str, study: StudyOutcome) -> Iterator[str]:
     if study.test is not None:
         yield search_evaluation_id(name, study, study.test.trial, study.test.epoch)
+    yield from (search_evaluation_id(name, study, one.trial, one.epoch) for one in study.front_tests)
     yield from (confirmation_evaluation_id(name, study, one) for one in study.confirmations if one.test is not None)
     yield from (final_evaluation_id(name, study, model) for model in study.finals if model.metrics)
 

@@ -7,13 +7,13 @@ validation score, which the keeper of checkpoints has kept; with `confirm:` it i
 
 from __future__ import annotations
 
-import functools
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.checkpoints.manifest import MOMENTS
 from trainables.checkpoints.recomputation import weights_folder
@@ -58,6 +58,9 @@ def score_searched(
 ) -> None:
     """Score the best checkpoint of every study of which an evaluation is owed, side by side on the cluster.
 
+    Of several objectives these are the checkpoints of the front. The scores of a study are recorded together, once all
+    are there.
+
     A custom function keeps its data to itself, and a Trainer of the user's own may have no test rows (`test_dataset`):
     such studies get no test score, and the comparison says so.
 
@@ -72,40 +75,84 @@ def score_searched(
     """
     if not is_training(spec.trainable):
         return
+    owed = [plan.recorded for plan in plans if plan.search is Search.KEEP and plan.test and plan.recorded is not None]
     jobs = []
-    for study in (plan.recorded for plan in plans if plan.search is Search.KEEP and plan.test):
-        if study is None or (choice := choose_checkpoint(study)) is None:
-            continue
-        given = (
-            trained_spec(spec, study),
-            dict(choice.report.params),
-            choice.checkpoint,
-            storage.checkpoint_storage(study_name(study.strategy, study.seed)),
-        )
-        call = JobCall(f"test of {study.strategy}, seed {study.seed}", score_checkpoint, given)
-        jobs.append(TrainingJob((study, choice), call))
+    for number, study in enumerate(owed):
+        for choice in choose_checkpoints(study):
+            given = (
+                trained_spec(spec, study),
+                dict(choice.report.params),
+                choice.checkpoint,
+                storage.checkpoint_storage(study_name(study.strategy, study.seed)),
+            )
+            call = JobCall(f"test of {study.strategy}, seed {study.seed}", score_checkpoint, given)
+            jobs.append(TrainingJob((number, choice), call))
     ids = [
-        search_evaluation_id(spec.name, study, choice.trial.id, choice.report.epoch)
-        for study, choice in (job.key for job in jobs)
+        search_evaluation_id(spec.name, owed[number], choice.trial.id, choice.report.epoch)
+        for number, choice in (job.key for job in jobs)
     ]
     record_evaluations(spec, store, ids)
-    run_jobs(jobs, spec, session, functools.partial(_record, spec, store), called="evaluations on test")
+    expected = Counter(number for number, _ in (job.key for job in jobs))
+    seen: dict[int, list[TestScore | None]] = {}
+
+    def receive(job: JobResult[tuple[int, ChosenCheckpoint]]) -> None:
+        number, choice = job.key
+        scores = seen.setdefault(number, [])
+        scores.append(_test_score(owed[number], choice, job))
+        if len(scores) == expected[number]:
+            _record(spec, store, owed[number], [score for score in scores if score is not None])
+
+    run_jobs(jobs, spec, session, receive, called="evaluations on test")
 
 
-def _record(spec: ExperimentSpec, store: StudyStore, job: JobResult[tuple[StudyOutcome, ChosenCheckpoint]]) -> None:
-    """Write down the score of a study, unless it lacks the study's metric."""
-    study, (trial, report, checkpoint) = job.key
+def _test_score(study: StudyOutcome, choice: ChosenCheckpoint, job: JobResult[Any]) -> TestScore | None:
+    """Return the score of a checkpoint; None if it lacks a metric of the study's objectives."""
+    trial, report, checkpoint = choice
     scores, warnings = job.result()
     for line in warnings:
         logger.warning("%s, seed %s: %s", study.strategy, study.seed, line)
-    if study.metric not in scores.metrics:
+    if not scores.metrics.keys() >= {*_test_metrics(study)}:
         logger.warning("%s, seed %s: %s", study.strategy, study.seed, UNSCORED)
-        return
+        return None
     rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
-    score = TestScore(
+    return TestScore(
         *(trial.id, report.epoch, report.params, scores.metrics, scores.rows, checkpoint, clock.time()), rows
     )
-    store.writer(spec.name, study).set_test(score)
+
+
+def _test_metrics(study: StudyOutcome) -> tuple[str, ...]:
+    return (study.metric,) if study.goal is None else study.goal.metrics
+
+
+def _record(spec: ExperimentSpec, store: StudyStore, study: StudyOutcome, scores: list[TestScore]) -> None:
+    """Write down the scores of a study, if it has any."""
+    writer = store.writer(spec.name, study)
+    if study.goal is not None and scores:
+        writer.set_front_tests(sorted(scores, key=lambda one: (study.number_of(one.trial), one.epoch)))
+    elif scores:
+        writer.set_test(scores[0])
+
+
+def choose_checkpoints(study: StudyOutcome) -> list[ChosenCheckpoint]:
+    """Return the best report that has a checkpoint, or those of the front; [] without any."""
+    if study.goal is None:
+        choice = choose_checkpoint(study)
+        return [] if choice is None else [choice]
+    front = study.front()
+    found = [ChosenCheckpoint(t, r, t.checkpoints[r.epoch]) for t, r in front if _has_checkpoint(study, t, r)]
+    if len(found) < len(front):
+        logger.warning(
+            "%s, seed %s: %d of %d models on the front have no checkpoint, and are not scored on test.",
+            study.strategy, study.seed, len(front) - len(found), len(front),
+        )  # fmt: skip
+    return found
+
+
+def _has_checkpoint(study: StudyOutcome, trial: TrialOutcome, report: Report) -> bool:
+    """True if the checkpoint of that epoch is the report's own: of an epoch passed twice the better one's stays."""
+    same = [one for one in trial.reports if one.epoch == report.epoch]
+    sign = 1 if study.mode == "max" else -1
+    return report.epoch in trial.checkpoints and max(same, key=lambda one: sign * one.metrics[study.metric]) is report
 
 
 def choose_checkpoint(study: StudyOutcome) -> ChosenCheckpoint | None:

@@ -63,6 +63,11 @@ def decode_test(stored: Mapping[str, Any] | None) -> TestScore | None:
     return TestScore(**{**stored, "metrics": _read(stored["metrics"]), "scored": _unpacked(stored.get("scored"))})
 
 
+def decode_front_tests(stored: Sequence[Mapping[str, Any]]) -> tuple[TestScore, ...]:
+    """Decodes the test scores of a front, in the order in which they were recorded."""
+    return tuple(score for one in stored if (score := decode_test(one)) is not None)
+
+
 def encode_final(model: FinalModel) -> dict[str, Any]:
     """Encodes a final model as JSON."""
     return {**asdict(model), "metrics": _finite(model.metrics)}

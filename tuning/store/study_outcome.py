@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainables.reporting import Report
+from trainables.spec import Goal
 from trainables.tasks.summary import DataSummary
 from tuning.budget import BudgetUse, Limit, Price, ResourceUsage
 from tuning.outcome import Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.store.checksums import verify_checksum
 from tuning.store.layout import OPTUNA_STATES
-from tuning.store.selection_records import decode_confirmations, decode_finals, decode_test
+from tuning.store.selection_records import decode_confirmations, decode_finals, decode_front_tests, decode_test
 from tuning.store.trial_events import REPLACED, Event, TrialHistory, decode_events, largest_usage, reports_of
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def study_outcome(
         confirmations=decode_confirmations(attributes),
         finals=decode_finals(attributes.get("finals", [])),
         price=Price(**price) if price else None,
+        front_tests=decode_front_tests(attributes.get("front_tests", [])),
+        goal=Goal.model_validate(identity["goal"]) if "goal" in identity else None,
         test_memory=_test_memory(attributes.get("test_memory")),
         data=DataSummary.model_validate(attributes["data"]) if "data" in attributes else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -97,6 +97,10 @@ class StudyRecord:
     def set_test(self, score: TestScore) -> None:
         """Records the test score of the chosen configuration."""
         self._set("test", encode_test(score))
+
+    def set_front_tests(self, scores: Sequence[TestScore]) -> None:
+        """Records the test scores of all models on the front of several objectives, together."""
+        self._set("front_tests", [encode_test(score) for score in scores])
 
     def set_confirmations(self, *confirmations: Confirmation) -> None:
         """Records confirmations in one transaction.

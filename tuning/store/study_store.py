@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from trainables.errors import nearest
-from trainables.spec import Objective, Value
+from trainables.spec import Goal, Objective, Value
 from tuning.budget import Limit, Price
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.outcome.attributes import MIXED
@@ -140,6 +140,7 @@ class StudyStore:
         made_with: Mapping[str, str] | None = None,
         limit: Limit | None = None,
         price: Price | None = None,
+        goal: Goal | None = None,
         new: bool = False,
     ) -> StudyWriter:
         """Creates the study, or opens it again for a resume, and marks it as running. Creates the store if needed.
@@ -160,6 +161,7 @@ class StudyStore:
                 other ones, the attribute `mixed` records both.
             limit: of the budget.
             price: of the budget.
+            goal: several objectives; None: there is one.
             new: the run is no resume, so the study must not exist yet.
 
         Raises:
@@ -185,6 +187,7 @@ class StudyStore:
             "attributes": described,
             "limit": limit,
             "price": asdict(price) if price else None,
+            **({} if goal is None else {"goal": goal.model_dump(mode="json")}),
         }
         with database_errors(self._url, f"open {name}"):
             study_id, created = _find_or_create(storage, name, objective.mode)

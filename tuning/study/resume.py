@@ -18,9 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from trainables.reporting import Report
 from tuning.checkpoints.kept_checkpoints import RecordedCheckpoints
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyOutcome, StudyState, TrialOutcome, TrialState
+from tuning.pareto import LossPoint
 from tuning.spec.store_url import StoreError
 from tuning.store.resumable_study import ResumableStudy
 from tuning.study.budget_tracker import Spent, spent_by
@@ -173,6 +175,7 @@ def _after_the_search(study: SpecifiedStudy, outcome: StudyOutcome) -> StudyPlan
     done = {(one.rank, one.seed) for one in outcome.confirmations}
     trainings = tuple(one for one in study.trainings if one not in done)
     evaluated = outcome.test is not None or any(one.test is not None for one in outcome.confirmations)
+    evaluated = evaluated or bool(outcome.front_tests)
     return StudyPlan(study, outcome, Search.KEEP, trainings=trainings, test=study.test and not evaluated)
 
 
@@ -228,18 +231,23 @@ def _places_of_reports(trial: TrialOutcome) -> Iterator[int]:
 
 
 def _checkpoints_of(trial: TrialOutcome, study: StudyOutcome, there: frozenset[str]) -> RecordedCheckpoints:
-    better = max if study.mode == "max" else min
-    scores: dict[float, float] = {}
+    sign = 1 if study.mode == "max" else -1
+    reports: dict[float, Report] = {}
     for report in trial.reports:  # of an epoch that was passed twice the better one's checkpoint is recorded
-        score = report.metrics[study.metric]
-        scores[report.epoch] = better(score, scores.get(report.epoch, score))
+        before = reports.setdefault(report.epoch, report)
+        if sign * report.metrics[study.metric] > sign * before.metrics[study.metric]:
+            reports[report.epoch] = report
     running = trial.state is TrialState.RUNNING
     recorded = sorted(trial.checkpoints.items())
     found = [(epoch, path) for epoch, path in recorded if path in there]
     return RecordedCheckpoints(
         trial.id,
         running,
-        kept=tuple((epoch, path, scores[epoch]) for epoch, path in found if epoch in scores),
-        ahead=tuple((epoch, path) for epoch, path in found if running and epoch not in scores),
+        kept=tuple((epoch, path, _score(study, reports[epoch])) for epoch, path in found if epoch in reports),
+        ahead=tuple((epoch, path) for epoch, path in found if running and epoch not in reports),
         gone=tuple(epoch for epoch, path in recorded if path not in there),
     )
+
+
+def _score(study: StudyOutcome, report: Report) -> float | LossPoint:
+    return report.metrics[study.metric] if study.goal is None else LossPoint.of(study.goal, report.metrics)

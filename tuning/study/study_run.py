@@ -94,6 +94,7 @@ class StudyRun:
                 keep_best=spec.checkpoint.keep_best,
                 storage=self._checkpoints,
                 recorded=resume.checkpoints,
+                goal=study.trial.goal,
             )
             if population is not None:
                 population.report_exploits_to(self.recorder.record_exploit)
@@ -205,7 +206,7 @@ class StudyRun:
             strategy=study.strategy.name,
             kind=study.strategy.kind,
             seed=study.seed,
-            objective=_objective(study),
+            objective=_objective(study) if study.trial.goal is None else study.trial.goal.objectives[0],
             slots=self.session.slots,
             devices_per_trial=self.session.devices_per_trial,
             device=self.session.device,
@@ -214,6 +215,7 @@ class StudyRun:
             spec_yaml=spec.to_yaml(),
             limit=study.limit,
             price=spec.budget.price.price if spec.budget.price else None,
+            goal=study.trial.goal,
             new=context.new,
         )
         if context.data is not None:
@@ -254,7 +256,7 @@ class StudyRun:
     def _make_controller(self, pool: SlotPool, policy: CheckpointPolicy, callbacks: list[Any]) -> Controller:
         study, session, plan, trial = self.study, self.session, self.study.plan, self.study.trial
         workers, heartbeat = workers_for(trial.trainable, session.resources.gpus), heartbeat_of(study.spec)
-        make = builder(workers, heartbeat)
+        make = builder(workers, heartbeat, session.devices_per_trial)
         trials = TrialsPlan(
             name=study.name,
             trainable=make_trainable(

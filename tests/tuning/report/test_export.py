@@ -97,4 +97,5 @@ def test_an_experiment_without_a_trial_has_a_row_per_study() -> None:
         "trials": 0,
         "reports": 0,
         "confirmations": 0,
+        "front": 0,
     }

@@ -227,7 +227,7 @@ def test_the_schema_of_results_is_pinned() -> None:
     assert pbt.keys() == {
         "strategy", "kind", "seed", "state", "metric", "mode", "trials", "wall_seconds", "slots", "devices_per_trial",
         "device", "device_seconds", "busy_device_seconds", "test", "attributes", "node_losses", "slot_seconds",
-        "confirmations", "finals", "budget", "price", "money", "test_memory",
+        "confirmations", "finals", "budget", "price", "money", "test_memory", "goal", "front_tests",
     }  # fmt: skip
     assert pbt["test"].keys() == {"trial", "epoch", "params", "metrics", "rows", "checkpoint", "time"}
     member = pbt["trials"][1]
