@@ -19,9 +19,10 @@ from trainables.user_trainer.argument_values import matching_fields
 from trainables.user_trainer.hp_space import ResolvedParams, suggested_values
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, TrialOutcome
+from tuning.pareto import LossPoint, non_dominated
 from tuning.run_folder.run_storage import checkpoint_storage_at
 from tuning.selection.schedules import schedule_of
-from tuning.selection.test_scoring import ChosenCheckpoint, choose_checkpoint
+from tuning.selection.test_scoring import ChosenCheckpoint, choose_checkpoint, choose_checkpoints
 from tuning.selection.winner import winner_of
 from tuning.space import FunctionSpace
 from tuning.spec.models import ExperimentSpec, study_name
@@ -77,6 +78,40 @@ def best_run(outcome: ExperimentOutcome, prepared: PreparedSearch, trainer: Any 
     return BestRun(str(choice.trial.number), choice.report.metrics[study.metric], dict(values), summary)
 
 
+def front_runs(outcome: ExperimentOutcome, prepared: PreparedSearch) -> list[BestRun]:
+    """The configurations on the front of all studies, the best of the first objective first.
+
+    Each has the values of its objectives in place of one.
+
+    Raises:
+        InputError: no trial has a score.
+    """
+    from transformers.trainer_utils import BestRun
+
+    goal = prepared.spec.goal
+    assert goal is not None
+    found = [(study, choice) for study in outcome.studies for choice in choose_checkpoints(study)]
+    if not found:
+        raise _without_score(outcome)
+    points = [LossPoint.of(goal, choice.report.metrics) for _, choice in found]
+    runs = []
+    for place in sorted(non_dominated(points), key=lambda one: points[one].losses):
+        study, choice = found[place]
+        schedule = schedule_of(study.history(choice.trial, choice.report))
+        storage = prepared.spec.cluster.storage
+        summary = SearchSummary(outcome, study, choice.trial, schedule, choice.checkpoint, storage)
+        values = [choice.report.metrics[one.metric] for one in goal.objectives]
+        params = dict(values_in_force(prepared, study, choice))
+        runs.append(BestRun(str(choice.trial.number), values, params, summary))
+    return runs
+
+
+def _without_score(outcome: ExperimentOutcome) -> InputError:
+    errors = [trial.error for study in outcome.studies for trial in study.trials if trial.error]
+    rule = f"no trial has a score: {errors[0] if errors else 'none ended'}"
+    return InputError("trainer", outcome.name, rule, "mend that; all logs are in the run folder")
+
+
 def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, ChosenCheckpoint]:
     """The best confirmed mean, as `train-final` chooses; without confirmations the best evaluation of all."""
     if any(study.confirmed() for study in outcome.studies):
@@ -87,11 +122,7 @@ def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, ChosenCheckpoint]:
             return study, ChosenCheckpoint(trial, report, trial.checkpoints[report.epoch])
     found = [(study, choice) for study in outcome.studies if (choice := choose_checkpoint(study)) is not None]
     if not found:
-        errors = [trial.error for study in outcome.studies for trial in study.trials if trial.error]
-        step = "mend that; all logs are in the run folder"
-        raise InputError(
-            "trainer", outcome.name, f"no trial has a score: {errors[0] if errors else 'none ended'}", step
-        )
+        raise _without_score(outcome)
     sign = 1 if found[0][0].mode == "max" else -1
     return max(found, key=lambda pair: sign * pair[1].report.metrics[pair[0].metric])
 

@@ -153,8 +153,8 @@ OPTUNA: tuple[Keyword, ...] = (
     Keyword("show_progress_bar", "`progress`", _shown),
     refused_keyword(
         "directions",
-        "several objectives: no strategy here searches several",
-        "choose one, or combine them in compute_objective",
+        "several objectives have another name here",
+        "write direction=[...], with as many numbers from compute_objective, or objective=['accuracy', 'latency_ms']",
     ),
     refused_keyword(
         "callbacks",

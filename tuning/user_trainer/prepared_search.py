@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import localtime, strftime
@@ -30,7 +30,7 @@ from tuning.spec.models import SPEC_FILE, ExperimentSpec, folder_name
 from tuning.spec.validation.machine import why_not_writable
 from tuning.user_trainer.keyword_mistakes import in_keywords
 from tuning.user_trainer.lengths import warn_of_delay
-from tuning.user_trainer.objectives import SearchObjective, objective_of, require_reported
+from tuning.user_trainer.objectives import SearchObjective, objectives_of, require_reported
 from tuning.user_trainer.request import SearchRequest, factory_of_request, read_options, require_evaluations
 from tuning.user_trainer.search_options import SearchOptions
 from tuning.user_trainer.spaces import (
@@ -77,21 +77,23 @@ def prepare_search(request: SearchRequest) -> PreparedSearch:
             warn_of_delay(request.trainer.args)
         factory.trial_form = searched.trial_form
         require_read(factory, space)
-    objective = objective_of(
+    objectives = objectives_of(
         request.direction,
         request.compute_objective,
         options.objective,
+        options.several,
         scored=getattr(factory, "compute_metrics", None) is not None or not isinstance(factory, RebuiltTrainer),
     )
-    require_reported(getattr(request.trainer, "eval_dataset", None), request.trainer, objective)
-    strategies = strategies_of(request.strategies, options, space, request.keywords)
+    for objective in objectives:
+        require_reported(getattr(request.trainer, "eval_dataset", None), request.trainer, objective)
+    strategies = strategies_of(request.strategies, options, space, request.keywords, several=len(objectives) > 1)
     require_equal_schedules(strategies, options, space, request.overrides or {})
     require_evaluations(getattr(request.trainer, "args", None), strategies, options)
     storage, name = _storage(request, options), _name(options)
     before = _recorded(name, storage) if options.resume or options.resume_if_exists else None
     raw = {
         **_shipped(request, factory, searched, space, storage),
-        **_sections(request, factory, options, objective, strategies),
+        **_sections(request, factory, options, objectives, strategies),
         "name": name,
     }
     raw |= {key: before[key] for key in ("trainable", "space") if before and _was_shipped(before[key], raw[key])}
@@ -168,7 +170,7 @@ def _sections(
     request: SearchRequest,
     factory: Any,
     options: SearchOptions,
-    objective: SearchObjective,
+    objectives: Sequence[SearchObjective],
     strategies: list[dict[str, Any]],
 ) -> dict[str, Any]:
     seeds = request.seeds or (0 if options.seed is None else options.seed,)
@@ -179,7 +181,7 @@ def _sections(
     return {
         "epochs": options.epochs,
         "report_every_epochs": options.report_every_epochs,
-        "objective": {"metric": objective.metric, "mode": objective.mode},
+        **_declared(objectives),
         "strategies": strategies,
         "seeds": list(seeds),
         "in_flight": sorted({*request.in_flight, *own}),
@@ -188,6 +190,11 @@ def _sections(
         "budget": dict(request.budget or {}),
         **held,
     }
+
+
+def _declared(objectives: Sequence[SearchObjective]) -> dict[str, Any]:
+    listed = [one._asdict() for one in objectives]
+    return {"objective": listed[0]} if len(listed) == 1 else {"objectives": listed}
 
 
 def _merged(raw: dict[str, Any], paths: Mapping[str, Any], written: Mapping[str, str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tuning.space import Space
 from tuning.user_trainer.from_trainer import factory_of
 from tuning.user_trainer.keywords import read_keywords
 from tuning.user_trainer.lengths import Lengths, evaluates_at_the_end_only, lengths_of, most_epochs
-from tuning.user_trainer.objectives import named_objective
+from tuning.user_trainer.objectives import named_objective, named_objectives
 from tuning.user_trainer.search_options import SearchOptions
 from tuning.user_trainer.strategies import made_of
 
@@ -91,7 +91,8 @@ def read_options(request: SearchRequest, factory: Any, space: Space) -> SearchOp
     if request.backend == "ray" and options.searcher is None and request.strategies is None and not options.pbt:
         options.searcher = "random"  # as Ray does without a search_alg
     if request.objective is not None:
-        options.objective = named_objective(request.objective)
+        options.several = named_objectives(request.objective)
+        options.objective = None if options.several else named_objective(request.objective)
     return options
 
 

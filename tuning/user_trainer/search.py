@@ -13,18 +13,17 @@ from tuning.user_trainer.request import BACKENDS, SearchRequest
 
 if TYPE_CHECKING:
     from transformers import Trainer
-    from transformers.trainer_utils import BestRun
 
 
 def hyperparameter_search(
     trainer: Trainer | Callable[[dict[str, Any]], Trainer] | str,
     hp_space: Any = None,
-    compute_objective: Callable[[dict[str, float]], float] | None = None,
+    compute_objective: Callable[[dict[str, float]], Any] | None = None,
     n_trials: int | None = 20,
-    direction: str | None = None,
+    direction: str | Sequence[str] | None = None,
     backend: str | None = None,
     *,
-    objective: str | Mapping[str, str] | None = None,
+    objective: Any = None,
     strategies: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None = None,
     seeds: Sequence[int] | None = None,
     budget: Mapping[str, Any] | None = None,
@@ -38,7 +37,7 @@ def hyperparameter_search(
     overrides: Mapping[str, Any] | None = None,
     progress: bool = True,
     **keywords: Any,
-) -> BestRun:
+) -> Any:
     """Search the hyperparameters of a Trainer.
 
     Each trial builds a Trainer of its own with its values in force from the beginning, trains it in a slot, is
@@ -51,16 +50,18 @@ def hyperparameter_search(
             `package.module:make_trainer`.
         hp_space: a function of a trial (`suggest_*`), or one that returns Ray domains or a W&B sweep, or such a
             mapping; default: that of transformers.
-        compute_objective: a function of the metrics of an evaluation, with their prefix; default: the loss.
+        compute_objective: a function of the metrics of an evaluation, with their prefix; default: the loss. For several
+            directions it returns as many numbers.
         n_trials: the number of trials; under PBT that of the members; None: until the budget is spent.
-        direction: "minimize" (default) or "maximize".
+        direction: "minimize" (default) or "maximize"; a list of them for several objectives.
         backend: "optuna", "ray" or "wandb": whose `keywords` are accepted, and what `model_init` gets without an
             hp_space.
         objective: a metric by its name, with or without `eval_`, in place of `compute_objective`; or
-            {"metric": "accuracy", "mode": "max"}.
+            {"metric": "accuracy", "mode": "max"}; or a list of such, also of latency_ms, parameters, model_bytes and
+            train_device_seconds.
         strategies: one or several: "hyperopt", "hyperopt_asha", "optuna", "custom", "pbt", "pb2", "random",
             "random_asha", "grid", "defaults" (one trial of the Trainer as it is), or mappings as in a spec; default:
-            `hyperopt`, and `optuna` where names of the space depend on values.
+            `hyperopt`, and `optuna` where names of the space depend on values; for several objectives `random_moasha`.
         seeds: of the search; every strategy runs once per seed.
         budget: what each strategy may cost, as in a spec: {"device_hours": 2}.
         epochs, report_every_epochs: of a factory's Trainers: their length, and the distance of evaluations.
@@ -76,8 +77,9 @@ def hyperparameter_search(
             tuning/user_trainer/README.md.
 
     Returns:
-        The best evaluation of all: number of the trial, objective, the values that were in force, and `run_summary`
-        with outcome, study, trials, schedule, checkpoint and report.
+        A `BestRun`, the best evaluation of all: number of the trial, objective, the values that were in force, and
+        `run_summary` with outcome, study, trials, schedule, checkpoint and report. Of several objectives a list of
+        them, one for each configuration on the front; a Trainer that was given then stays as it is.
 
     Raises:
         InputError, SpecError: every mistake that can be found before a trial starts.
@@ -86,7 +88,7 @@ def hyperparameter_search(
     """
     from tuning.experiment import run_experiment
     from tuning.store.named_study import NamedStudy
-    from tuning.user_trainer.best import best_run
+    from tuning.user_trainer.best import best_run, front_runs
 
     backend = None if backend is None else str(getattr(backend, "value", backend))
     if backend not in (*BACKENDS, None):
@@ -119,10 +121,12 @@ def hyperparameter_search(
     named = None
     if keywords.get("study_name") is not None and keywords.get("storage") is not None and prepared.spec.store:
         named = NamedStudy(prepared.spec.store, str(keywords["study_name"]))
-        assert prepared.spec.objective is not None  # `prepare_search` gives every search one
+        if prepared.spec.objective is None:
+            step = "leave storage out; what is recorded stands in the run folder's own database"
+            raise InputError("study_name", named.name, "no front is copied into a study of one's own", step)
         may_exist = prepared.resume or bool(keywords.get("load_if_exists"))
         named.check(prepared.spec.objective.mode, may_exist=may_exist)
     outcome = run_experiment(prepared.spec, progress=prepared.progress, resume=prepared.resume, fresh=fresh)
     if named is not None:
         named.add(outcome, source=named.url)
-    return best_run(outcome, prepared, given)
+    return best_run(outcome, prepared, given) if prepared.spec.goal is None else front_runs(outcome, prepared)

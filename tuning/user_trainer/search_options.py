@@ -41,6 +41,7 @@ class SearchOptions:
         grid: the values of a grid, by name.
         seed: of the search; None: no keyword sets it.
         objective: the metric that a keyword names; None: none does.
+        several: the metrics of a list; (): there is none.
         spec: sections of the spec, by dotted path.
         written: the keyword that stands in the script for a dotted path of the spec.
         resume: continue the experiment of that name.
@@ -61,6 +62,7 @@ class SearchOptions:
     grid: Mapping[str, Any] | None = None
     seed: int | None = None
     objective: NamedObjective | None = None
+    several: tuple[NamedObjective, ...] = ()
     spec: dict[str, Any] = field(default_factory=dict)
     written: dict[str, str] = field(default_factory=dict)
     resume: bool = False

@@ -19,7 +19,7 @@ CHOOSING = ("scheduler", "search_alg", "sampler", "pruner")  # keywords that cho
 
 
 def strategies_of(
-    requested: Any, options: SearchOptions, space: Space, keywords: Mapping[str, Any]
+    requested: Any, options: SearchOptions, space: Space, keywords: Mapping[str, Any], *, several: bool = False
 ) -> list[dict[str, Any]]:
     """The strategies of a search, as entries of a spec.
 
@@ -27,11 +27,16 @@ def strategies_of(
         requested: names such as "pbt", mappings as in a spec, several of them, or None: what the keywords choose, else
             `hyperopt`, and for a space with branches `optuna`, whose TPE models these.
         keywords: what `options` were read from.
+        several: there are several objectives. Without a choice of the user's it is `random_moasha`, or `random` for
+            trainings of several lengths.
 
     Raises:
         InputError: keywords and `requested` both choose, or keywords choose what cannot search `space`.
     """
     choosing = [name for name in CHOOSING if keywords.get(name) is not None] or ["hp_space.method"]
+    asked = any(keywords.get(name) is not None for name in CHOOSING) or options.searcher not in (None, "random")
+    if requested is None and several and not asked:
+        return [_complete("random" if has_unequal_schedules(space) else "random_moasha", options)]
     if requested is None:
         if options.searcher == "hyperopt" and space.conditional:
             raise _no_tpe([name for name in choosing if name not in ("scheduler", "pruner")], space)

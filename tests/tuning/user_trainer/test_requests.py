@@ -363,9 +363,43 @@ def test_the_objective_is_the_users_or_the_loss(arguments: Any, objective: Any, 
 
 
 @pytest.mark.parametrize(
+    ("arguments", "objectives"),
+    [
+        (
+            {"direction": ["maximize", "minimize"], "compute_objective": len},
+            [("objective_0", "max"), ("objective_1", "min")],
+        ),
+        ({"objective": ["eval_accuracy", "latency_ms"]}, [("eval_accuracy", "max"), ("latency_ms", "min")]),
+        ({"objective": ["a", "b"], "direction": ["maximize", "minimize"]}, [("a", "max"), ("b", "min")]),
+        ({"objective": [{"metric": "a", "mode": "min"}, "loss"]}, [("a", "min"), ("loss", "min")]),
+    ],
+)
+def test_a_list_gives_several_objectives_which_moasha_searches(arguments: Any, objectives: Any, prepared: Any) -> None:
+    spec = prepared(**arguments)
+    assert [(one.metric, one.mode) for one in spec.objectives] == objectives
+    assert spec.objective is None
+    (strategy,) = spec.strategies
+    assert (strategy.kind, strategy.trials) == ("random_moasha", 4)
+    named = prepared(strategies=["random", "grid"], **arguments)
+    assert [one.kind for one in named.strategies] == ["random", "grid"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"direction": ["minimize", "maximize"]}, r"^direction: \['minimize', 'maximize'\]: no strategy here searches"),
+        (
+            {"direction": ["minimize", "maximize"]},
+            r"^direction: \['minimize', .* write objective=\['accuracy', 'latency",
+        ),
+        ({"direction": ["minimize"], "compute_objective": len}, r"^direction: \['minimize'\]: is a list of one"),
+        ({"direction": ["minimize", "up"], "compute_objective": len}, r"^direction: 'up': must be"),
+        (
+            {"direction": ["minimize"] * 3, "objective": ["accuracy", "loss"]},
+            r"^direction: .*has 3 entries, and object",
+        ),
+        ({"objective": ["accuracy", "speed"]}, r"^objective: 'speed': nothing says which way is better"),
+        ({"objective": ["accuracy", 3]}, r"^objective: 3: must name a metric"),
+        ({"objective": ["accuracy", "loss"], "compute_objective": len}, r"^objective: .*gives objectives, too"),
         (
             {"direction": "maximize"},
             r"^direction: 'maximize': without compute_objective .* choose a metric by its name",

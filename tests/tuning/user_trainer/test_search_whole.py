@@ -248,3 +248,35 @@ def test_the_defaults_are_the_trainer_as_it_is_beside_a_search_of_a_function(ray
     assert best.hyperparameters == {}
     assert alone.args.learning_rate == 3e-3
     assert alone.evaluate()["eval_loss"] == best.objective == trial.reports[-1].metrics["loss"]
+
+
+def layered(trial: Any) -> Any:
+    return tiny_model(num_hidden_layers=1 if trial is None else trial.params["layers"])
+
+
+def test_several_objectives_come_back_as_a_list_with_what_each_costs(ray_session: None, tmp_path: Path) -> None:
+    made = trainer({"num_train_epochs": 2}, model_init=layered)
+    before = weights(made)
+    found = hyperparameter_search(
+        made,
+        lambda trial: {
+            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+            "layers": trial.suggest_int("layers", 1, 3),
+        },
+        n_trials=4,
+        objective=["accuracy", "parameters"],
+        storage=str(tmp_path),
+        name="several",
+        **WHERE,
+    )
+    assert isinstance(found, list)
+    study = found[0].run_summary.study
+    assert study.kind == "random_moasha"
+    assert [one.objective for one in found] == [
+        [report.metrics["accuracy"], report.metrics["parameters"]] for _, report in study.front()
+    ]
+    for one in found:
+        model = tiny_model(num_hidden_layers=one.hyperparameters["layers"])
+        assert one.objective[1] == sum(parameter.numel() for parameter in model.parameters())
+        assert Path(one.run_summary.checkpoint).is_dir()
+    assert torch.equal(weights(made), before)
