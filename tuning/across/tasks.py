@@ -12,6 +12,7 @@ import numpy as np
 from trainables.errors import InputError
 from tuning.comparison.baseline import declared_baseline
 from tuning.comparison.formatting import join_names
+from tuning.comparison.hypervolume import scored_by_volume
 from tuning.comparison.imputation import impute_failed
 from tuning.comparison.repeats import distinct_seeds
 from tuning.comparison.scores import StudyScores, study_scores
@@ -129,7 +130,9 @@ def _why_left_out(strategy: str, kinds: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def _task(outcome: ExperimentOutcome, strategies: Sequence[str], baseline: str | None) -> TaskScores | str:
-    """Returns the task, or why it is left out."""
+    """Returns the task, or why it is left out; one of several objectives is scored by hypervolume."""
+    if (volumes := scored_by_volume(outcome)) is not None:
+        outcome = volumes.outcome
     studies: dict[str, list[StudyOutcome]] = {}
     for study in outcome.studies:
         studies.setdefault(study.strategy, []).append(study)

@@ -15,6 +15,11 @@ from tuning.cli.parameters import experiment_argument, storage_option, store_opt
 @experiment_argument
 @click.option("--strategy", metavar="NAME", help="of this strategy (default: the best of all, by validation)")
 @click.option(
+    "--pick",
+    metavar="TRIAL",
+    help="of this trial: its id, or ID@EPOCH; of several objectives one is picked from the front",
+)
+@click.option(
     "--seed",
     metavar="N",
     type=click.IntRange(0, LARGEST_SEED),
@@ -36,6 +41,7 @@ from tuning.cli.parameters import experiment_argument, storage_option, store_opt
 def train_final_command(
     experiment: str,
     strategy: str | None,
+    pick: str | None,
     seed: int | None,
     out: str | None,
     force: bool,
@@ -55,6 +61,7 @@ def train_final_command(
     keep_model(
         experiment,
         strategy=strategy,
+        pick=pick,
         seed=seed,
         out=out,
         force=force,

@@ -16,6 +16,8 @@ from tuning.comparison.anytime import anytime_curves, best_score, best_so_far_cu
 from tuning.comparison.baseline import declared_baseline
 from tuning.comparison.caveats import comparison_caveats
 from tuning.comparison.expected_best import RANDOM, expected_best_curve, why_no_curve
+from tuning.comparison.front import box_in_words, experiment_front, front_advice
+from tuning.comparison.hypervolume import HYPERVOLUME, Volumes, scored_by_volume
 from tuning.comparison.imputation import impute_failed
 from tuning.comparison.origins import origin_caveats, origins_of, same_choices
 from tuning.comparison.pairs import pairs_of
@@ -28,7 +30,8 @@ from tuning.comparison.verdict import verdict_text
 from tuning.comparison.verdict_levels import level_share, verdict_caveats, verdict_number
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState, best_study
 
-UNIT_METRICS = frozenset({"accuracy", "f1", "macro_f1"})  # in 0..1
+UNIT_METRICS = frozenset({"accuracy", "f1", "macro_f1", HYPERVOLUME})  # in 0..1
+SEVERAL = "a front is of all trials together, so smaller searches cannot be drawn from it."
 WORTHWHILE = 0.01
 CLOSED_FORM = "learning_curve"  # the trainable whose scores come from a formula, not from rows
 
@@ -54,14 +57,17 @@ def compare(
         ValueError: the outcome has no study.
     """
     _require_studies(outcome)
+    goal, front = outcome.studies[0].goal, experiment_front(outcome)
+    volumes = scored_by_volume(outcome)
+    outcome = outcome if volumes is None else volumes.outcome
     declared, first, by_strategy = spec or {}, outcome.studies[0], _by_strategy(outcome.studies)
     curves = {name: [best_so_far_curve(study) for study in studies] for name, studies in by_strategy.items()}
-    tests = {name: [study_scores(study) for study in studies] for name, studies in by_strategy.items()}
+    tests = {name: [_test_scores(study, volumes) for study in studies] for name, studies in by_strategy.items()}
     completed = impute_failed(by_strategy, tests)
     target = _worst_final(curves.values(), first.mode) if target is None else target
     price = first.price if price is None else price
     rows = _strategy_rows(by_strategy, with_bootstrap(tests, first.metric), curves, target, price)
-    expected = _expected_best(by_strategy)
+    expected = () if goal else _expected_best(by_strategy)
     baseline, worthwhile = _baseline(rows, declared), worthwhile_of(declared, first.metric)
     number, planned = verdict_number(outcome.studies)
     pairs = pairs_of(
@@ -75,9 +81,10 @@ def compare(
         share=level_share(number, planned),
         unfinished=_unfinished(outcome.studies, declared),
     )
-    won, same = best_study(outcome.studies), same_choices(rows)
+    won, same = best_study(outcome.studies), () if goal else same_choices(rows)
     best = next((row for row in rows if won is not None and row.strategy == won.strategy), None)
-    ties = None if best is not None and best.best is not None and best.best.confirmed else find_ties(outcome.studies)
+    confirmed = best is not None and best.best is not None and best.best.confirmed
+    ties = None if goal or confirmed else find_ties(outcome.studies)
     ranks, ranked_by = rank_strategies(rows, completed.tests, first.mode)
     return Comparison(
         experiment=outcome.name,
@@ -91,21 +98,29 @@ def compare(
         worthwhile=worthwhile,
         pairs=pairs,
         expected=expected,
-        no_expected=None if expected else why_no_curve([row.kind for row in rows]),
+        no_expected=None if expected else SEVERAL if goal else why_no_curve([row.kind for row in rows]),
         ranks=ranks,
         ranked_by=ranked_by,
         price=price,
         alike=same,
         ties=ties,
-        advice=advice_text(best, rows, first.metric, first.mode),
+        advice=front_advice(outcome.name, front, goal) if goal else advice_text(best, rows, first.metric, first.mode),
         verdict=verdict_text(rows, pairs, first.metric, baseline, worthwhile, may_grow=number < planned),
         caveats=(
+            *(() if volumes is None or goal is None else (box_in_words(goal, volumes.box),)),
             *(verdict_caveats(number, planned) if pairs else ()),
             *tie_caveats(ties, first.metric, declared, outcome.data),
-            *origin_caveats(rows, same),
+            *(() if goal else origin_caveats(rows, same)),
             *comparison_caveats(rows, pairs, outcome.studies, spec, completed.imputed),
         ),
+        front=front,
+        goal=str(goal or ""),
     )
+
+
+def _test_scores(study: StudyOutcome, volumes: Volumes | None) -> StudyScores | None:
+    """Returns the test scores of a study; of several objectives its hypervolume."""
+    return study_scores(study) if volumes is None else volumes.tests.get((study.strategy, study.seed))
 
 
 def _require_studies(outcome: object) -> None:

@@ -123,7 +123,7 @@ def _evaluations(studies: Sequence[StudyOutcome]) -> list[str]:
     memory = next((study.test_memory for study in studies if study.test_memory is not None), None)
     if memory is None:
         return []
-    chosen = sum(study.test is not None for study in studies)
+    chosen = sum(len(study.front_tests) or study.test is not None for study in studies)
     chosen += sum(one.test is not None for study in studies for one in study.confirmations)
     final = sum(bool(model.metrics) for study in studies for model in study.finals)
     finals = f" and {counted(final, 'final model')}" if final else ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from trainables.metrics import COSTS
 from tuning.comparison.formatting import decimals_for, format_interval
+from tuning.comparison.front import value_cells
 from tuning.comparison.types import Comparison, Interval, Pair, StrategyRow, StudyRow
 
 INTERVAL = "[95 %]"  # ends the heading of a column with intervals, which must not be wrapped
@@ -30,12 +32,24 @@ class TextTable(NamedTuple):
 
 def comparison_tables(comparison: Comparison) -> list[TextTable]:
     """Returns the tables of a comparison: scores and costs, and with several strategies ranks and all pairs."""
-    tables = [strategies_table(comparison)]
+    tables = [*([front_table(comparison)] if comparison.front else []), strategies_table(comparison)]
     if len(comparison.rows) > 1 and len((evidence := _evidence_table(comparison)).columns) > 1:
         tables.append(evidence)
     if len(comparison.pairs) > 1:
         tables.append(_pairs_table(comparison))
     return tables
+
+
+def front_table(comparison: Comparison) -> TextTable:
+    """Returns a table with a line per configuration on the front; values on test stand in brackets."""
+    metrics = tuple(comparison.front[0].validation)
+    lines = [
+        Line((point.pick, f"{point.strategy}, seed {point.seed}", *value_cells(point).values()))
+        for point in comparison.front
+    ]
+    tested = " (test)" if any(point.test for point in comparison.front) else ""
+    columns = [name if name in COSTS else f"{name}{tested}" for name in metrics]
+    return TextTable(("--pick", "found by", *columns), tuple(lines))
 
 
 def strategies_table(comparison: Comparison) -> TextTable:

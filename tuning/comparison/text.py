@@ -16,6 +16,7 @@ import yaml
 from trainables.spec import Value
 from trainables.tunables import TUNABLES
 from trainables.user_trainer.hp_space import suggested_values
+from tuning.comparison.front import value_cells
 from tuning.comparison.tables import INTERVAL, NUMBERS, TextTable, comparison_tables
 from tuning.comparison.types import ChosenConfiguration, Comparison, StrategyRow, StudyRow
 from tuning.outcome import Stretch
@@ -84,6 +85,8 @@ def best_configuration(comparison: Comparison) -> str:
 
     Defaults that no strategy chose are left out.
     """
+    if comparison.goal:
+        return _front_as_yaml(comparison)
     row = comparison.best
     if row is None or row.best is None or row.best.chosen is None:
         return "# no trial has reported a score yet"
@@ -101,6 +104,18 @@ def best_configuration(comparison: Comparison) -> str:
         lines.append("# The values below are inputs of the function; what it returns was in force.")
     given = {} if chosen.hp_space is None else {HP_SPACE: chosen.hp_space}
     return "\n".join([*lines, yaml.safe_dump({**given, "fixed": _to_copy(chosen)}, sort_keys=False).rstrip()])
+
+
+def _front_as_yaml(comparison: Comparison) -> str:
+    """Formats each configuration of the front as YAML for a spec's `fixed:`, one document each."""
+    if not comparison.front:
+        return "# no trial has a report that keeps the constraints yet"
+    documents = []
+    for point in comparison.front:
+        values = ", ".join(f"{name} {value}" for name, value in value_cells(point).items())
+        heading = f"# {point.strategy}, seed {point.seed}, trial {point.number} after epoch {point.epoch:g}: {values}"
+        documents.append(f"{heading}\n{yaml.safe_dump({'fixed': dict(point.params)}, sort_keys=False).rstrip()}")
+    return "\n---\n".join(documents)
 
 
 def _to_copy(chosen: ChosenConfiguration) -> dict[str, Value]:
@@ -178,6 +193,8 @@ def _strategy_values(row: StrategyRow) -> dict[str, object]:
 
 def _metric_line(comparison: Comparison) -> str:
     better = "higher" if comparison.mode == "max" else "lower"
+    if comparison.goal:
+        return f"{comparison.goal}; compared by {comparison.metric}, {better} is better; device: {comparison.device}"
     return f"{comparison.metric}, {better} is better; device: {comparison.device}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -240,6 +241,25 @@ class StrategyRanks:
 
 
 @dataclass(frozen=True)
+class FrontPoint:
+    """A configuration on the front of several objectives."""
+
+    strategy: str
+    seed: int  # of the search
+    trial: str  # trial id
+    number: int  # of the trial in its study
+    epoch: float
+    validation: Mapping[str, float]  # the objectives, and the metrics of constraints
+    test: Mapping[str, float] | None  # the same on the test split; None: not evaluated
+    params: Mapping[str, Value]  # the searched values
+
+    @property
+    def pick(self) -> str:
+        """The name of the point for `tunefleet train-final --pick`."""
+        return f"{self.trial}@{self.epoch:g}"
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The comparison of all strategies of one experiment, in its order."""
 
@@ -263,6 +283,8 @@ class Comparison:
     advice: str  # which configuration to use, why, and its test score
     verdict: str  # the conclusion from the test scores
     caveats: tuple[str, ...]
+    front: tuple[FrontPoint, ...] = ()  # of several objectives, all studies together; (): there is one objective
+    goal: str = ""  # several objectives and their constraints in words; "": there is one
 
     @property
     def best_params(self) -> dict[str, Value]:

@@ -256,6 +256,7 @@ def train_final(
     experiment: ExperimentOutcome | str | Path,
     *,
     strategy: str | None = None,
+    pick: str | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
     force: bool = False,
@@ -269,6 +270,7 @@ def train_final(
     Args:
         experiment: its outcome, name, run folder or URI.
         strategy: of this strategy; default: the best of all, by validation.
+        pick: the id of a trial, or ID@EPOCH, in place of the best; of several objectives one is picked from the front.
         seed: of the training; default: the first that confirmations use.
         out: the folder; default: NAME-model.
         force: replace a model that train_final has written there.
@@ -287,6 +289,7 @@ def train_final(
     return keep_model(
         name,
         strategy=strategy,
+        pick=pick,
         seed=None if seed is None else check_seed("seed", seed),
         out=out,
         force=force,

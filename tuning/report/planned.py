@@ -73,12 +73,12 @@ def experiment_lines(spec: ExperimentSpec, data: DataSummary | None) -> Iterator
         spec: of the experiment.
         data: the summary of its rows; None: they are not on this machine.
     """
-    objective = spec.resolved_objective()
-    better = "higher" if objective.mode == "max" else "lower"
+    objective, goal = spec.resolved_objective(), spec.goal
+    better = f"{objective.metric}, {'higher' if objective.mode == 'max' else 'lower'} is better"
     seeds = f"seed{'' if len(spec.seeds) == 1 else 's'} {', '.join(map(str, spec.seeds))}"
     yield f"{spec.name}: valid"
     epochs = f"{counted(spec.epochs, 'epoch')} per trial"
-    yield f"  {trained_in_words(spec)}; {objective.metric}, {better} is better; {epochs}; {seeds}"
+    yield f"  {trained_in_words(spec)}; {goal or better}; {epochs}; {seeds}"
     yield from (f"    {line}" for line in planned_lines(spec))
     yield from (f"  {line}" for line in _budget_lines(spec))
     if (verdict := verdict_line(spec, data)) is not None:
@@ -173,7 +173,7 @@ def verdict_line(spec: ExperimentSpec, data: DataSummary | None) -> str | None:
     from tuning.comparison.verdict_levels import ALPHA
 
     seeds, metric = len(spec.seeds), spec.resolved_objective().metric
-    if not spec.test or len(spec.strategies) < 2:
+    if not spec.test or len(spec.strategies) < 2 or spec.goal is not None:
         return None
     if seeds < FEWEST:
         return (

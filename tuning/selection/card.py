@@ -68,7 +68,10 @@ def _on_test(final: KeptModel) -> Iterator[str]:
     model = final.model
     if model.hidden:
         yield f"Its score on the {model.rows:,} test rows is hidden: nobody has seen it."
-        yield f"`tunefleet train-final {final.spec.name} --reveal-test` shows it, here too, and records the evaluation."
+        chosen = final.winner.candidate
+        pick = f" --pick {chosen.trial}@{chosen.epoch:g}" if final.winner.picked else ""
+        command = f"tunefleet train-final {final.spec.name}{pick} --reveal-test"
+        yield f"`{command}` shows it, here too, and records the evaluation."
         return
     if not model.metrics:
         yield "This model has no score of its own: its Trainer has no `test_dataset`, and other rows are trained on."

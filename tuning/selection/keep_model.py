@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cluster.storage import is_uri
 from trainables.errors import InputError
+from tuning.outcome import ExperimentOutcome
 from tuning.run_folder.bucket import RunBucket
 from tuning.run_folder.experiments import find_experiment, storage_of
 from tuning.run_folder.run_storage import locked_run_storage, run_storage_of
@@ -18,9 +19,10 @@ from tuning.selection.candidates import training_seeds
 from tuning.selection.hub import make_repo, push
 from tuning.selection.keepable import refuse_without_a_model
 from tuning.selection.model_folder import ModelFolder
+from tuning.selection.picked import picked, refuse_to_choose
 from tuning.selection.reveal import hidden_in, reveal
 from tuning.selection.train_final import model_bytes, train_final_model
-from tuning.selection.winner import winner_of
+from tuning.selection.winner import Winner, winner_of
 from tuning.selection.work_session import ray_session
 from tuning.spec.loading import load_spec
 from tuning.spec.models import SPEC_FILE, STORE_FILE, ExperimentSpec
@@ -34,6 +36,7 @@ def keep_model(
     storage: str | Path,
     store: str | None = None,
     strategy: str | None = None,
+    pick: str | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
     force: bool = False,
@@ -48,6 +51,7 @@ def keep_model(
         experiment, storage: as for `tuning.run_folder.experiments.find_experiment`.
         store: the URL of the study store, where it is not the run's own.
         strategy: of this strategy; default: the best of all, by validation.
+        pick: the id of a trial, maybe with an epoch (`tuning.selection.picked`), in place of the best.
         seed: of the training; default: the first that confirmations use.
         out: the folder; default: NAME-model.
         force: replace a model that was written there so.
@@ -79,7 +83,7 @@ def keep_model(
             RunBucket(spec.cluster.storage, spec.name).store.update_working_copy(spec.run_folder / STORE_FILE)
         opened = StudyStore(store or spec.store_url)
         outcome = opened.load(spec.name)
-        winner = winner_of(outcome, strategy, spec.confirm)
+        winner = _winner(spec, outcome, strategy, pick)
         if reveal_test and (hidden := hidden_in(outcome, target.folder)) is not None:
             _refuse_upload_of_hidden(push_to_hub)
             reveal(spec, outcome, winner, hidden, opened, _say)
@@ -104,6 +108,15 @@ def keep_model(
     if repo is not None:
         print(f"uploaded to {push(target.folder, repo)}")
     return target.folder
+
+
+def _winner(spec: ExperimentSpec, outcome: ExperimentOutcome, strategy: str | None, pick: str | None) -> Winner:
+    if pick is None:
+        refuse_to_choose(outcome)
+        return winner_of(outcome, strategy, spec.confirm)
+    if strategy is not None:
+        raise InputError("--strategy", strategy, "stands beside --pick, which names a trial", "give one of the two")
+    return picked(outcome, pick)
 
 
 def _refuse_upload_of_hidden(repo: str | None) -> None:

@@ -19,6 +19,7 @@ class Winner(NamedTuple):
     candidate: Candidate
     confirmations: tuple[Confirmation, ...]  # its trainings; empty: it was not confirmed
     caveats: tuple[str, ...]  # sentences
+    picked: bool = False  # by its user, in place of the best
 
 
 def winner_of(outcome: ExperimentOutcome, strategy: str | None = None, confirm: ConfirmSpec | None = None) -> Winner:

@@ -155,7 +155,7 @@ def test_what_does_not_fit_is_refused(space: Space, fields: dict[str, Any], path
         (
             "optuna",
             {"pruner": "median", "reduction_factor": 3.0},
-            "nothing reads it with pruner: median.* asha or hyper",
+            "nothing reads it with pruner: median.* asha or moasha or hyper",
         ),
         ("optuna", {"grace_epochs": 2.0}, "grace_epochs: 2.0: nothing reads it with pruner: none"),
         ("optuna", {"sampler": "gp", "group": True}, "read by sampler: tpe, and this is gp"),

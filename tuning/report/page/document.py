@@ -22,6 +22,7 @@ from tuning.report.page.confirmed import confirmation_table, seed_figure
 from tuning.report.page.data import data_facts, data_table
 from tuning.report.page.expected import expected_figure
 from tuning.report.page.figure import DataTable, Figure, colours, dashes, format_number
+from tuning.report.page.front import front_figure
 from tuning.report.page.hyperparameters import hyperparameter_figures
 from tuning.report.page.learning import learning_figure
 from tuning.report.page.lineage import lineage_figure
@@ -95,6 +96,7 @@ def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: Record
     """Returns every figure of the page, including those without data."""
     colour, dash, chosen = colours(outcome), dashes(outcome), winners(comparison)
     return [
+        *([front_figure(outcome, comparison, colour)] if comparison.goal else []),
         anytime_figure(comparison, colour, dash),
         expected_figure(comparison, colour, dash),
         learning_figure(outcome, chosen, colour, dash),

@@ -24,7 +24,12 @@ class Winners(NamedTuple):
 
 
 def winners(comparison: Comparison) -> Winners:
-    """Returns the trials behind `comparison.best` and behind the best study of each strategy."""
+    """Returns the trials behind `comparison.best` and behind the best study of each strategy.
+
+    None of several objectives: a front has no winner.
+    """
+    if comparison.goal:
+        return Winners(None, {})
     found = {row.strategy: key for row in comparison.rows if (key := _chosen(row)) is not None}
     return Winners(None if comparison.best is None else found.get(comparison.best.strategy), found)
 
