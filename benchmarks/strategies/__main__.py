@@ -1,8 +1,9 @@
 """Runs or resumes the experiment of a name and writes its results: `python -m benchmarks.strategies rte`.
 
-The experiments are the YAML files beside this one. What is written is what the product itself says of a run: its
-comparison as JSON and Markdown, its page, and pictures of the page as a laptop and a phone show it. A run that was
-stopped goes on with the same command. One that is finished is only written down, on any machine that has its folder.
+The experiments are the YAML files beside this one; those that differ in their budgets have a common name, which runs
+one after the other. What is written is what the product itself says of a run: its comparison as JSON and Markdown, its
+page, and pictures of the page as a laptop and a phone show it. A run that was stopped goes on with the same command.
+One that is finished is only written down, on any machine that has its folder.
 """
 
 from __future__ import annotations
@@ -35,18 +36,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _obey(options: argparse.Namespace, given: Sequence[str]) -> int:
-    folder = options.storage / f"strategies-{options.experiment}"
-    if not options.write_only:
-        status = _run(options, folder, given)
-        if status:
-            return status
-    write_down(folder, options.out, screenshots=options.screenshots)
+    for experiment in members(options.experiment):
+        folder = options.storage / f"strategies-{experiment}"
+        if not options.write_only:
+            status = _run(experiment, options, folder, given)
+            if status:
+                return status
+        write_down(folder, options.out, screenshots=options.screenshots)
     return 0
 
 
 def experiments() -> dict[str, Path]:
     """Returns the experiments by name."""
     return {path.stem: path for path in sorted(HERE.glob("*.yaml"))}
+
+
+def members(name: str) -> list[str]:
+    """Returns the experiments of that name: itself, or those with a budget after it, the smallest first."""
+    found = experiments()
+    if name in found:
+        return [name]
+    budgets = [one.removeprefix(f"{name}-") for one in found if one.startswith(f"{name}-")]
+    return [f"{name}-{budget}" for budget in sorted(map(int, filter(str.isdecimal, budgets)))]
+
+
+def names() -> list[str]:
+    """Returns every name that `members` knows."""
+    common = {name.rpartition("-")[0] for name in experiments() if name.rpartition("-")[2].isdecimal()}
+    return sorted({*experiments(), *common})
 
 
 def load(experiment: str, storage: Path, overrides: Sequence[str] = ()) -> ExperimentSpec:
@@ -58,7 +75,7 @@ def load(experiment: str, storage: Path, overrides: Sequence[str] = ()) -> Exper
     return load_spec(experiments()[experiment], [*data, f"cluster.storage={storage}", *overrides])
 
 
-def _run(options: argparse.Namespace, folder: Path, given: Sequence[str]) -> int:
+def _run(experiment: str, options: argparse.Namespace, folder: Path, given: Sequence[str]) -> int:
     from tuning.cli.run import run_spec
     from tuning.spec.loading import load_spec
     from tuning.spec.models import SPEC_FILE
@@ -67,7 +84,7 @@ def _run(options: argparse.Namespace, folder: Path, given: Sequence[str]) -> int
     if (folder / SPEC_FILE).is_file():
         spec = load_spec(folder / SPEC_FILE, [f"cluster.storage={options.storage}", *options.overrides])
         return run_spec(spec, resume=True, resume_with=again)
-    spec = load(options.experiment, options.storage, options.overrides)
+    spec = load(experiment, options.storage, options.overrides)
     began = {"command": shlex.join(["python", "-m", "benchmarks.strategies", *given]), "machine": machine()}
     options.storage.mkdir(parents=True, exist_ok=True)
     _beginning(folder).write_text(json.dumps(began, indent=1) + "\n")
@@ -105,7 +122,7 @@ def write_down(folder: Path, out: Path, *, screenshots: bool) -> None:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.strategies", description=__doc__)
-    parser.add_argument("experiment", choices=list(experiments()))
+    parser.add_argument("experiment", choices=names())
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="as for tunefleet run")
     parser.add_argument("--storage", type=Path, default=Path("runs"), help="for the run folder (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")

@@ -9,23 +9,36 @@ from pathlib import Path
 import pytest
 
 from benchmarks.strategies import screenshots
-from benchmarks.strategies.__main__ import experiments, load, main
+from benchmarks.strategies.__main__ import experiments, load, main, members, names
 from tests.support.browser import need_chromium
-from tuning.strategies import find_strategies
 
 ON_CPU = ["cluster.gpus_per_trial=0"]
+WIDE = "wide-two-cores"
+KINDS = {"defaults", "grid", "random", "random_asha", "hyperopt_asha", "pbt"}  # in every experiment
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("name", sorted(experiments()))
-def test_every_experiment_compares_all_strategies_over_five_searches_at_one_price(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", sorted(set(experiments()) - set(members(WIDE))))
+def test_every_experiment_compares_the_strategies_over_five_searches_at_one_price(name: str, tmp_path: Path) -> None:
     spec = load(name, tmp_path, ON_CPU)
     assert spec.name == f"strategies-{name}"
-    assert {strategy.kind for strategy in spec.strategies} == set(find_strategies())
+    assert {strategy.kind for strategy in spec.strategies} == KINDS | {"hyperopt"}
     assert len(spec.seeds) >= 5
     assert spec.budget.limit is not None
     assert spec.budget.limit.unit == "device_seconds"
     assert spec.test
+
+
+@pytest.mark.unit
+def test_the_wide_experiment_has_three_budgets_over_ten_searches_of_one_space(tmp_path: Path) -> None:
+    assert WIDE in names()
+    specs = [load(name, tmp_path, ON_CPU) for name in members(WIDE)]
+    assert [spec.budget.epochs for spec in specs] == [4, 16, 64]
+    assert all(len(spec.seeds) >= 10 and len(spec.space.searched) == 5 and spec.test for spec in specs)
+    assert len({(spec.precision, spec.model, spec.epochs, spec.space.model_dump_json()) for spec in specs}) == 1
+    smallest, *others = [{strategy.kind for strategy in spec.strategies} for spec in specs]
+    assert smallest < KINDS
+    assert all(kinds == KINDS | {"optuna", "pb2"} for kinds in others)
 
 
 @pytest.mark.system
