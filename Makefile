@@ -45,4 +45,5 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/installed-dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps 'sweeps>=0.3'  # it declares numpy < 2, so no extra can name it
 	touch $@ $(VENV)/installed

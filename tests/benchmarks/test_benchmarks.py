@@ -20,6 +20,7 @@ from benchmarks.throughput.arms import TrialRecord, add, read
 from benchmarks.throughput.breakdown import STAMPS, breakdown, read_stamps
 from benchmarks.throughput.session import ARMS, Arm, run_arm
 from benchmarks.workload import Workload
+from tests.support.strategies import installed_kinds
 from trainables.spec import FineTuneSpec
 from tuning import load_spec
 from tuning.strategies import find_strategies
@@ -288,7 +289,7 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("kind", [kind for kind, strategy in find_strategies().items() if strategy.searches])
+@pytest.mark.parametrize("kind", [kind for kind in installed_kinds() if find_strategies()[kind].searches])
 def test_the_controller_is_measured_with_every_strategy(kind: str, tmp_path: Path) -> None:
     options = argparse.Namespace(trials=20, reports=3, slots=2)
     spec = load_spec(controller.experiment("controller", kind, options, tmp_path))

@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 PAPERS = ("README.md", "tuning/README.md", "cluster/README.md")
 TEXTS = "\n".join(["text,label", *(f"row {i} {('bad,neg', 'good,pos')[i % 2]}" for i in range(60))])
 # Run in tests/tuning/remote/test_jobs.py, tests/cluster/nodes/test_security.py and
-# tests/tuning/selection/test_train_final.py.
-ELSEWHERE = ("submit", "jobs", "fetch", "cluster", "train-final")
+# tests/tuning/selection/test_train_final.py, tests/tuning/tracking/test_sweep_agent.py.
+ELSEWHERE = ("submit", "jobs", "fetch", "cluster", "train-final", "sweep-agent")
 # A formula, in place of hours.
 QUICK = ["trainable=learning_curve", "space={learning_rate: {loguniform: [1e-4, 1e-2]}}"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.specs import curve_fields
+from tests.support.strategies import make
 from trainables.machine.shared_memory import SharedMemory
 from tuning.outcome import StudyOutcome, TrialState
 from tuning.spec.models import ExperimentSpec
@@ -37,6 +38,9 @@ PLANNED = {
     **{"pbt": 3, "pbt-async": 4, "pb2": 3, "pb2-async": 4},
     **dict.fromkeys(("optuna", "gp", "cmaes", "qmc", "custom"), 8),
 }
+if not make("wandb_sweep").install_command():  # no extra can name what it needs
+    STRATEGIES["wandb_sweep"] = {"kind": "wandb_sweep", "trials": 6, "early_terminate": {"min_iter": 1, "eta": 2}}
+    PLANNED["wandb_sweep"] = 6
 SECONDS = 120  # that a driver may take to its first reports, or to its end, on a busy machine
 
 

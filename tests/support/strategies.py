@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy, find_strategies
 from tuning.testing.plan_contract import OBJECTIVE
@@ -21,6 +23,7 @@ REFUSED: Mapping[str, Sequence[tuple[dict[str, Any], float, str]]] = {
     "hyperopt": [(FIXED, 4.0, "space")],
     "random_asha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
     "random_moasha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
+    "wandb_sweep": [(FIXED, 4.0, "space")],
     "hyperopt_asha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
     "optuna": [(FIXED, 4.0, "space")],
     "custom": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
@@ -40,8 +43,10 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "custom": {"trials": 5, "initial_random": 3, "stopping": "hyperband"},
     "pbt": {"population": 4},
     "pb2": {"population": 4},
+    "wandb_sweep": {"trials": 5, "early_terminate": {"min_iter": 1, "eta": 2}},
 }
 UNSEEDED = {"grid", "defaults"}  # draw nothing
+ASKS_A_SERVER = {"wandb_agent"}  # its trials are what a server hands out: `tests/tuning/tracking` has one
 SINGLE = {"defaults": {"space": Space.model_validate({"learning_rate": 5e-5, "weight_decay": 0.0}), "slots": 1}}
 
 
@@ -71,19 +76,37 @@ def asynchronous(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Strategy]
     return {kind: make(kind, **{**fields.get(kind, {}), "synchronous": False}) for kind in able}
 
 
+def kinds() -> list[str]:
+    """Returns the kinds that keep the contracts by themselves."""
+    return [kind for kind in find_strategies() if kind not in ASKS_A_SERVER]
+
+
+def installed_kinds() -> list[str]:
+    """Returns those of `kinds` that lack no package here."""
+    return [kind for kind in kinds() if not make(kind).install_command()]
+
+
 def plan_contracts(contract: type) -> dict[str, type]:
     """Returns, by name, a class of tests for each strategy: with its defaults, without end, and without waiting."""
-    tested = {f"Test_{kind}": make(kind) for kind in find_strategies()}
-    tested |= {f"Test_{kind}_without_end": found for kind in find_strategies() if (found := endless(kind))}
+    tested = {f"Test_{kind}": make(kind) for kind in kinds()}
+    tested |= {f"Test_{kind}_without_end": found for kind in kinds() if (found := endless(kind))}
     tested |= {f"Test_{kind}_asynchronous": found for kind, found in asynchronous({}).items()}
-    return {name: type(name, (contract,), _stated(strategy)) for name, strategy in tested.items()}
+    return {name: _tests_of(name, contract, strategy) for name, strategy in tested.items()}
 
 
 def study_contracts(contract: type) -> dict[str, type]:
     """Returns, by name, a class of tests for each strategy, a small one, and for each that can be without waiting."""
-    tested = {f"Test_{kind}": make(kind, **SMALL.get(kind, {})) for kind in find_strategies()}
+    tested = {f"Test_{kind}": make(kind, **SMALL.get(kind, {})) for kind in kinds()}
     tested |= {f"Test_{kind}_asynchronous": found for kind, found in asynchronous(SMALL).items()}
-    return {name: type(name, (contract,), _stated(strategy)) for name, strategy in tested.items()}
+    return {name: _tests_of(name, contract, strategy) for name, strategy in tested.items()}
+
+
+def _tests_of(name: str, contract: type, strategy: Strategy) -> type:
+    """Returns the tests of a strategy; they are skipped where it lacks packages that no extra can name."""
+    made = type(name, (contract,), _stated(strategy))
+    if command := strategy.install_command():
+        made = pytest.mark.skip(reason=f"needs: {command}")(made)
+    return made
 
 
 def _stated(strategy: Strategy) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from tuning.cli.report import report_command
 from tuning.cli.results import compare_command, export_command, results_command
 from tuning.cli.rm import rm_command
 from tuning.cli.run import extend_command, resume_command, run_command
+from tuning.cli.sweep_agent import sweep_agent_command
 from tuning.cli.train_final import train_final_command
 from tuning.cli.validate import validate_command
 
@@ -40,7 +41,7 @@ YOUNG_OBJECTS = 100_000  # before garbage is searched for: Python's 700 does so 
 COMMANDS = (  # in the order of the help: to run, to read, to continue, to maintain; then those for a cluster elsewhere
     *(run_command, validate_command, estimate_command, init_command, ls_command),
     *(results_command, compare_command, report_command, export_command),
-    *(resume_command, extend_command, doctor_command, rm_command, train_final_command),
+    *(sweep_agent_command, resume_command, extend_command, doctor_command, rm_command, train_final_command),
     *(submit_command, jobs_command, status_command, logs_command, stop_command, fetch_command),
     *(cluster_group, completion_command),
 )

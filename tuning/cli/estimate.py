@@ -29,13 +29,16 @@ def estimate_command(
     """Say what an experiment will take: trials, device-hours, wall time, memory, disk. It trains for a minute."""
     from tuning.estimate.estimate import estimate_experiment
     from tuning.estimate.text import estimate_text
-    from tuning.spec.loading import load_spec
+    from tuning.spec.loading import load_spec, translation_lines
 
     numbers = [] if slots is None else _numbers(slots)
     loaded = load_spec(spec, overrides)
 
     def say(line: str) -> None:
         print_message(f"{loaded.name}: {line}")
+
+    for line in translation_lines(spec, overrides):
+        say(line)
 
     estimate = estimate_experiment(loaded, slots=numbers, calibrate=not no_calibration, say=say)
     print(json.dumps(estimate.to_json(), indent=2) if as_json else estimate_text(estimate))

@@ -27,7 +27,7 @@ def _experiments(context: click.Context, _: click.Parameter, incomplete: str) ->
     ]
 
 
-SPEC_HELP = "a YAML file, or a preset (tunefleet ls presets)"
+SPEC_HELP = "a YAML file, or a preset (tunefleet ls presets); or the configuration of a W&B sweep, or of SigOpt"
 EXPERIMENT_HELP = "its name, its run folder, or s3://BUCKET/FOLDER/NAME"
 
 spec_argument = click.argument("spec", metavar="SPEC", shell_complete=_specs, help=SPEC_HELP)

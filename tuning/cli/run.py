@@ -6,8 +6,8 @@ import atexit
 import contextlib
 import gc
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -60,9 +60,7 @@ def _resume_options(command: Callable[..., int]) -> Callable[..., int]:
 )
 def run_command(spec: str, overrides: tuple[str, ...], fresh: bool) -> int:
     """Run an experiment, then compare its strategies."""
-    from tuning.spec.loading import load_spec
-
-    return run_spec(load_spec(spec, overrides), resume=False, fresh=fresh)
+    return run_read_spec(spec, overrides, fresh=fresh)
 
 
 @click.command(cls=Command)
@@ -87,6 +85,20 @@ def extend_command(
 
     spec = extended_spec(experiment, storage, overrides, force=force, trust_fetched=trust_fetched)
     return run_spec(spec, resume=True, force=force, take_over=take_over, trust_fetched=trust_fetched)
+
+
+def run_read_spec(source: str | Mapping[str, Any], overrides: Sequence[str], *, fresh: bool) -> int:
+    """Read a spec, say how it was read if it is in another tool's format, and run it; returns the exit status.
+
+    Raises:
+        SpecError: see `tuning.spec.loading.load_spec`.
+    """
+    from tuning.spec.loading import load_spec, translation_lines
+
+    loaded = load_spec(source, overrides)
+    with contextlib.suppress(OSError):  # if nobody reads it, the run goes on
+        print(*(f"{line}\n" for line in translation_lines(source, overrides)), sep="", end="", flush=True)
+    return run_spec(loaded, resume=False, fresh=fresh)
 
 
 def run_spec(

@@ -18,7 +18,7 @@ def validate_command(spec: str, overrides: tuple[str, ...]) -> int:
     from tuning.cli.next_steps import after_validate
     from tuning.report.data_summary import data_lines, local_summary
     from tuning.report.planned import experiment_lines
-    from tuning.spec.loading import load_spec
+    from tuning.spec.loading import load_spec, translation_lines
     from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
     from tuning.spec.validation.cautions import cautions
     from tuning.study.user_studies import read_user_studies
@@ -28,7 +28,7 @@ def validate_command(spec: str, overrides: tuple[str, ...]) -> int:
         require_runnable(checked)
         known = read_user_studies(checked)
         require_ending_warmups(checked, data := local_summary(checked))
-    for line in (*experiment_lines(checked, data), *known):
+    for line in (*translation_lines(spec, overrides), *experiment_lines(checked, data), *known):
         print(line)
     for caution in cautions(checked):
         print(f"  note: {caution}")

@@ -1,24 +1,30 @@
 """Reads the text of a spec: YAML files, the presets of the package, and `key=value` overrides. No models here.
 
-How YAML is read: `tuning.core_yaml`.
+How YAML is read: `tuning.core_yaml`. A file in another tool's format is translated (`tuning.spec.formats`):
+overrides of its own keys change it before, all others change the spec that it becomes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from trainables.errors import nearest
 from tuning.core_yaml import Dumper, load_yaml, plain_copy
-from tuning.spec.mistakes import Mistake, SpecError, join_path
+from tuning.spec.formats import ForeignFormat, Translation, find_format
+from tuning.spec.formats.translation import folder_words
+from tuning.spec.mistakes import Mistake, SpecError
+from tuning.spec.overrides import apply_overrides
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA_FILES = (".csv", ".tsv", ".txt", ".jsonl", ".parquet", ".gz", ".xlsx")  # endings that no spec has
 SHOWN_LINE = 100  # characters of a line that is no YAML
+BASE = "base"  # beside a file in another format: the spec that says what such a file has no words for
+SAID_BY_FORMATS = ("name", "space", "strategies", "seeds", "objective", "budget", "confirm", "baseline")
 LONGEST = 1_000_000  # bytes of a spec file; the longest of ours has 2,000
 
 
@@ -32,8 +38,22 @@ def _first_line(path: Path) -> str:
         return file.readline().lstrip("# ").strip()
 
 
-def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
-    """Reads a raw spec, and finds its name for messages.
+class RawSpec(NamedTuple):
+    """A spec before it is checked.
+
+    Args:
+        raw: its fields.
+        label: its name for messages.
+        translation: of a file in another tool's format; None: it is written as a spec.
+    """
+
+    raw: dict[str, Any]
+    label: str
+    translation: Translation | None = None
+
+
+def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RawSpec:
+    """Reads a raw spec.
 
     Args:
         source: a YAML file, the name of a preset, or a mapping as YAML would give it.
@@ -43,14 +63,64 @@ def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
         SpecError: no such file or preset, not YAML, not a mapping, or overrides that lead nowhere.
     """
     if isinstance(source, Mapping):
-        raw, label = _plain(source, "the spec"), "the spec"
+        raw, label, stem = _plain(source, "the spec"), "the spec", ""
     else:
         path = find_source(source)
-        raw, label = parse(read_spec_text(path), str(source)), str(source)
-    mistakes = list(_apply_all(raw, overrides))
+        raw, label, stem = parse(read_spec_text(path), str(source)), str(source), path.stem
+    translation = None
+    if (foreign := find_format(raw)) is not None:
+        raw, translation, overrides = _translated(raw, foreign, overrides, label)
+        raw.setdefault("name", folder_words(stem) or "sweep")
+    mistakes = list(apply_overrides(raw, overrides))
     if mistakes:
         raise SpecError(mistakes, label)
-    return raw, label
+    return RawSpec(raw, label, translation)
+
+
+def _translated(
+    raw: dict[str, Any], foreign: ForeignFormat, overrides: Sequence[str], label: str
+) -> tuple[dict[str, Any], Translation, list[str]]:
+    """The spec of a file in another format, its translation, and the overrides that are left for that spec.
+
+    Raises:
+        SpecError: overrides of the file's own keys lead nowhere, or `base` names no spec.
+    """
+    inside = [one for one in overrides if re.split("[.=]", one)[0] in foreign.keys - {"name", "budget"}]
+    based = [one for one in overrides if one.partition("=")[0] == BASE]
+    if mistakes := list(apply_overrides(raw, [*inside, *based])):
+        raise SpecError(mistakes, label)
+    left = [one for one in overrides if one not in inside and one not in based]
+    beside = {key: value for key, value in raw.items() if key not in foreign.keys and key != BASE}
+    given = {**_base(raw.get(BASE)), **beside}
+    peeked, whole = dict(given), [one for one in left if "." not in one.partition("=")[0]]
+    list(apply_overrides(peeked, whole))  # mistakes are found where all are applied
+    translation = foreign.translate({key: value for key, value in raw.items() if key in foreign.keys}, peeked)
+    return _together(given, translation.spec), translation, left
+
+
+def _base(source: object) -> dict[str, Any]:
+    """The fields of the spec that stands beside a file in another format; what that file says is left out.
+
+    Raises:
+        SpecError: there is none of that name, or it is not YAML.
+    """
+    if source is None:
+        return {}
+    path = find_source(str(source))
+    base = parse(read_spec_text(path), str(source))
+    return {key: value for key, value in base.items() if key not in SAID_BY_FORMATS}
+
+
+def _together(given: Mapping[str, Any], translated: Mapping[str, Any]) -> dict[str, Any]:
+    """One spec of what stands beside a file and what the file became; of a section in both, the file's keys count."""
+    merged = {**given, **translated}
+    for key in ("fixed", "wandb", "cluster"):
+        if isinstance(own := given.get(key), Mapping) and key in translated:
+            merged[key] = {**own, **translated[key]}
+    if isinstance(fixed := merged.get("fixed"), Mapping):
+        searched = translated.get("space", {})
+        merged["fixed"] = {name: value for name, value in fixed.items() if name not in searched}
+    return merged
 
 
 def read_spec_text(path: Path) -> str:
@@ -148,86 +218,3 @@ def _plain(raw: Mapping[Any, Any], label: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise SpecError([Mistake(label, f"no spec: {error}")]) from error
     return copied
-
-
-def _apply_all(raw: dict[str, Any], overrides: Sequence[str]) -> Iterator[Mistake]:
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            yield Mistake(override, "an override must be key=value", next_step="such as epochs=2")
-            continue
-        try:
-            value = plain_copy(load_yaml(text))
-        except yaml.YAMLError:
-            yield Mistake(key, "not valid YAML", text, "quote it, as in name='a: b'")
-            continue
-        mistake = _put(raw, list(split_path(key, _searched(raw))), value)
-        if mistake:
-            yield mistake
-
-
-def _searched(raw: Mapping[str, Any]) -> set[str]:
-    """The names in the space of a raw spec and in those of its strategies."""
-    strategies = raw.get("strategies")
-    sections = [raw, *(strategies if isinstance(strategies, list) else ())]
-    spaces = (section.get("space") for section in sections if isinstance(section, Mapping))
-    return {str(name) for space in spaces if isinstance(space, Mapping) for name in space}
-
-
-def split_path(key: str, names: Collection[str] = ()) -> Iterator[str]:
-    """Splits a dotted key into its steps: 'space.loss.margin.uniform' -> 'space', 'loss.margin', 'uniform'.
-
-    Args:
-        names: of tunables that the spec has; a new name ends before a key of a dimension.
-    """
-    parts, section = key.split("."), ""
-    while parts:
-        count = _name_length(parts, names) if section == "space" else len(parts) if section == "fixed" else 1
-        section = ".".join(parts[:count])
-        yield section
-        parts = parts[count:]
-
-
-def _name_length(parts: Sequence[str], names: Collection[str]) -> int:
-    """The number of parts behind `space` that are the tunable's name: of the longest one that is known."""
-    from tuning.space.search_space import KINDS
-
-    known = [count for count in range(1, len(parts) + 1) if ".".join(parts[:count]) in names]
-    keys = {field.alias or name for kind in KINDS.values() for name, field in kind.model_fields.items()}
-    ends = (count for count in range(1, len(parts)) if parts[count] in keys)
-    return known[-1] if known else next(ends, len(parts))
-
-
-def _put(raw: dict[str, Any], steps: list[str], value: Any) -> Mistake | None:
-    """Set one value in place; missing sections are made."""
-    here: Any = raw
-    for depth, step in enumerate(steps):
-        path, last = join_path(*steps[: depth + 1]), depth == len(steps) - 1
-        if isinstance(here, list):
-            index = _position(step, here)
-            if last and step == str(len(here)):
-                here.append(value)
-                return None
-            if index is None:
-                return Mistake(path, f"no such position: the list holds {_positions(here)}")
-            if last:
-                here[index] = value
-            here = here[index]
-        elif isinstance(here, dict):
-            if last:
-                here[step] = value
-            elif here.get(step) is None:
-                here[step] = {}
-            here = here[step]
-        else:
-            return Mistake(path, f"{join_path(*steps[:depth])} is a single value and has no keys", here)
-    return None
-
-
-def _position(step: str, values: Sequence[Any]) -> int | None:
-    return int(step) if step.isdecimal() and int(step) < len(values) else None
-
-
-def _positions(values: Iterable[Any]) -> str:
-    count = len(list(values))
-    return "nothing" if count == 0 else f"positions 0 to {count - 1}"

@@ -7,6 +7,7 @@ In: a YAML file, the name of a preset, or a mapping; and `key=value` overrides. 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def load_spec(
 
     Args:
         source: a YAML file, the name of a shipped preset, a mapping as YAML would give it, or a spec that was loaded.
-            Local paths in it are relative to the working directory, not to the file, and absolute in what is returned.
+            Also a file or a mapping in another tool's format (`tuning.spec.formats`). Local paths in it are relative to
+            the working directory, not to the file, and absolute in what is returned.
         overrides: `key=value`, dotted, with list positions: `epochs=2`, `strategies.0.trials=8`,
             `fixed.model.hidden_dropout_prob=0.1`. Values are YAML. Or the same as a mapping: `{"epochs": 2}`.
         elsewhere: dotted paths (with all below them) whose values name things of another machine: not looked for on
@@ -43,12 +45,29 @@ def load_spec(
     if isinstance(source, ExperimentSpec) and not texts:
         return source
     plain = source.model_dump(mode="json") if isinstance(source, ExperimentSpec) else check_spec_source(source)
-    raw, label = read_source(plain, texts)
+    raw, label, translation = read_source(plain, texts)
     draft, mistakes = Draft.read(expand_short_forms(raw), ExperimentSpec)
+    if translation is not None:
+        draft = replace(draft, broken=draft.broken | translation.broken)
     mistakes += (mistake for mistake in mistakes_in(draft) if not _lies_in(mistake.path, elsewhere))
+    if translation is not None:
+        mistakes = [*translation.mistakes, *translation.in_its_words(mistakes)]
+        label = f"{label} ({translation.title})"
     if mistakes:
         raise SpecError(mistakes, label)
     return _anchored(draft.spec, elsewhere)
+
+
+def translation_lines(source: str | Path | Mapping[str, Any], overrides: str | Sequence[str] = ()) -> list[str]:
+    """Lines that tell how a file in another tool's format was read; none for a spec.
+
+    Raises:
+        SpecError: as `load_spec`, for what cannot be read.
+    """
+    translation = read_source(source, override_texts(overrides)).translation
+    if translation is None:
+        return []
+    return [f"read as {translation.title}:", *(f"  {note}" for note in translation.notes)]
 
 
 def _lies_in(path: str, sections: Collection[str]) -> bool:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import SearchAlgorithm, Searcher
 
+    from tuning.tracking.online_sweep import OnlineSweep
+
 __all__ = ["Plan", "PlanShape", "PlannedShape", "Population", "Strategy", "UserStudy", "find_strategies"]
 
 
@@ -83,6 +85,7 @@ class Plan:
     most_trials: int | None = None  # without a number of trials: the space has no more configurations
     weights_only: bool = False  # no trial is paused or cloned: checkpoints are for scoring and need no optimizer state
     population: Population | None = None  # the scheduler, where it is one of trials that take over from each other
+    online: OnlineSweep | None = None  # the server that proposes, and ends the search
 
 
 class PlanShape(Protocol):
@@ -164,6 +167,10 @@ class Strategy(Frozen, ABC):
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
         """Returns what cannot work, as (path below the strategy or `space.<name>`, rule with the next step)."""
         return []
+
+    def install_command(self) -> str:
+        """The command that installs what it needs and is not here; "" if all is there. Asked before a run."""
+        return ""
 
     def changed_in_flight(self, space: Space) -> tuple[str, ...]:
         """The names of `space` whose values it changes in the middle of a trial: each must be able to."""

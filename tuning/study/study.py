@@ -83,7 +83,9 @@ class Study:
         if self.plan.trials is not None:
             return self.plan.trials
         limit = self.limit
-        assert limit is not None  # the spec's checks refuse a strategy without any end
+        if limit is None:  # the spec's checks refuse a strategy without any end
+            assert self.plan.most_trials is not None
+            return self.plan.most_trials
         most = limit.most_trials(self.spec.report_every_epochs)
         return most if self.plan.most_trials is None else min(most, self.plan.most_trials)
 

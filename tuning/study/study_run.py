@@ -86,6 +86,8 @@ class StudyRun:
                 )
             )
             population = study.plan.population
+            if study.plan.online is not None:
+                stack.callback(study.plan.online.close)
             self._keeper = CheckpointKeeper(
                 _objective(study),
                 self.recorder.drop_checkpoint,
@@ -102,7 +104,7 @@ class StudyRun:
                 self.recorder,
                 self._keeper,
                 *context.storage.callbacks(),
-                *context.tracking.callbacks(study.strategy.name, study.seed),
+                *context.tracking.callbacks(study.strategy.name, study.seed, study.plan.online),
             ]
             if context.progress:
                 callbacks.append(stack.enter_context(contextlib.closing(self._progress())))
@@ -155,7 +157,8 @@ class StudyRun:
         self.ended = True
         with self._open:
             self._controller.end()
-            if not (self._budget.reached or self.recorder.ended >= self.study.most_trials):
+            by_itself = self._budget.reached or self.study.plan.online is not None
+            if not (by_itself or self.recorder.ended >= self.study.most_trials):
                 self._keeper.suspend()
                 raise Interrupted(self.interruption())
             self.recorder.end_unsaved()

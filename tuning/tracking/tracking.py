@@ -11,6 +11,7 @@ package wandb is imported only where it is used.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, Self
@@ -20,6 +21,8 @@ from tuning.tracking.spec import WandbSpec
 
 if TYPE_CHECKING:
     from ray.tune import Callback
+
+    from tuning.tracking.online_sweep import OnlineSweep
 
 KEY_VARIABLE = "WANDB_API_KEY"
 PROJECT = "tunefleet"
@@ -76,6 +79,21 @@ def take_key(spec: WandbSpec) -> Secret | None:
     if len(text.split()) != 1:
         raise TrackingError(f"wandb.key_file: {path} must hold the key and nothing else. Write it there, mode 0600.")
     return Secret(text)
+
+
+def require_key(overrides: Sequence[str]) -> Secret:
+    """Returns the key, as `take_key`, before there is a spec.
+
+    Args:
+        overrides: of the spec; `wandb.key_file=PATH` among them counts.
+
+    Raises:
+        TrackingError: there is none, or its file cannot be read.
+    """
+    files = [one.partition("=")[2] for one in overrides if one.startswith("wandb.key_file=")]
+    if (key := take_key(WandbSpec(key_file=files[-1] if files else None))) is None:
+        raise TrackingError(f"a sweep of a W&B server needs a key. Set {KEY_VARIABLE}, or wandb.key_file=PATH.")
+    return key
 
 
 def has_key(spec: WandbSpec) -> bool:
@@ -170,8 +188,22 @@ class Tracking:
             return f"W&B: offline{why}, project {project} ({upload})"
         return f"W&B: online{why}, project {project}"
 
-    def callbacks(self, strategy: str, seed: int) -> list[Callback]:
-        """Returns the Tune callbacks of one study: one W&B run per trial, in the group experiment/strategy/seed."""
+    def callbacks(self, strategy: str, seed: int, online: OnlineSweep | None = None) -> list[Callback]:
+        """Returns the Tune callbacks of one study: one W&B run per trial, in the group experiment/strategy/seed.
+
+        Args:
+            online: the sweep whose server proposes; the trials' runs are then that sweep's.
+
+        Raises:
+            TrackingError: such a sweep, and W&B is not online.
+        """
+        if online is not None:
+            if self.key is None:
+                why = f" ({self.why})" if self.why else ""
+                raise TrackingError(
+                    f"sweep {online.path}: W&B is {self.mode}{why}. Set {KEY_VARIABLE}, wandb.mode=online."
+                )
+            online.connect(self.key)
         if self.mode == "disabled":
             return []
         from tuning.tracking.wandb_runs import WandbRuns
@@ -185,5 +217,6 @@ class Tracking:
                 folder=self.run_folder,
                 key=self.key,
                 warned=self.warned,
+                online=online,
             )
         ]

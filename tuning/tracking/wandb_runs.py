@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.tune.experiment import Trial
@@ -24,6 +24,9 @@ from cluster.ray_compat.own_node import on_this_node
 from tuning.tracking.tracking import KEY_VARIABLE, Secret
 from tuning.tracking.wandb_writer import RunWriter
 from tuning.tune_compat.wandb import WandbCallback, Writer
+
+if TYPE_CHECKING:
+    from tuning.tracking.online_sweep import OnlineSweep
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class WandbRuns(WandbCallback):
         folder: Path,
         key: Secret | None,
         warned: set[str],
+        online: OnlineSweep | None = None,
     ) -> None:
         """
         Args:
@@ -79,6 +83,7 @@ class WandbRuns(WandbCallback):
             folder: the run folder.
             key: None in mode "offline" without a key.
             warned: errors that were logged already, shared by all studies.
+            online: the sweep whose server has made the trials' runs; None: they are made here.
         """
         experiment, strategy, seed = study
         super().__init__(
@@ -95,12 +100,12 @@ class WandbRuns(WandbCallback):
             reinit="finish_previous",
         )
         self._folder = folder
-        self._key, self._warned = key, warned
+        self._key, self._warned, self._online = key, warned, online
         self._name = f"{strategy}-seed{seed}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns the state without the key and without handles of this process."""
-        return {**super().__getstate__(), "_key": None}
+        return {**super().__getstate__(), "_key": None, "_online": None}
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Called by Tune first. Overrides Ray's method, which puts the key into the environment."""
@@ -114,14 +119,20 @@ class WandbRuns(WandbCallback):
 
     def start_writer(self, trial: Trial, exclude: list[str], init: dict[str, Any]) -> Writer:
         """Starts an actor beside the driver, which alone gets the key."""
-        init |= {"id": run_id(self.group, trial.trial_id), "name": f"{self._name}-{trial.trial_id}"}
+        init |= {"id": self._run_id(trial), "name": f"{self._name}-{trial.trial_id}"}
+        also = {} if self._online is None else _of_sweep(self._online, trial, init)
         writer = ray.remote(num_cpus=0, concurrency_groups={"inbox": 1}, **on_this_node())(RunWriter)
         actor = writer.remote(str(self._folder), self._temporary, exclude=exclude, to_config=TO_CONFIG, **init)
         environment = {"WANDB_INIT_TIMEOUT": str(ANSWER_SECONDS)}
         environment |= {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
         if self._key is not None:
             environment[KEY_VARIABLE] = self._key.reveal()
+        environment |= also
         return Writer(actor, Inbox(actor), actor.run.remote(environment))
+
+    def _run_id(self, trial: Trial) -> str:
+        made = None if self._online is None else self._online.runs.get(trial.trial_id)
+        return run_id(self.group, trial.trial_id) if made is None else made.id
 
     def report_writer(self, trial: Trial, ended: Any) -> None:
         """Warns of a run that was not uploaded in time, or not tracked; each reason once."""
@@ -132,11 +143,11 @@ class WandbRuns(WandbCallback):
                 "W&B: the run of trial %s was not uploaded within %d s. Its files are kept: `wandb sync %s`.",
                 trial.trial_id,
                 UPLOAD_SECONDS,
-                self._folder / "wandb" / f"*run-*-{run_id(self.group, trial.trial_id)}",
+                self._folder / "wandb" / f"*run-*-{self._run_id(trial)}",
             )
         except ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[-1]
-            general = reason.replace(run_id(self.group, trial.trial_id), "")
+            general = reason.replace(self._run_id(trial), "")
             if general not in self._warned:
                 self._warned.add(general)
                 logger.warning(
@@ -145,6 +156,26 @@ class WandbRuns(WandbCallback):
                     trial.trial_id,
                     reason,
                 )
+
+
+def _of_sweep(online: OnlineSweep, trial: Trial, init: dict[str, Any]) -> dict[str, str]:
+    """Have the writer continue the run that a sweep's server has made for a trial; returns the variables that say so.
+
+    Of a sweep's run, W&B takes path and id from variables alone. The run keeps the sweep's names of its values beside
+    ours, and logs the score under the sweep's name: there its server looks for it.
+    """
+    path, run = online.path, online.runs[trial.trial_id]
+    for name in ("id", "project", "entity"):
+        init.pop(name, None)
+    init["config"] = {**init.get("config", {}), **run.values}
+    if online.metric is not None:
+        init["aliases"] = {online.metric: f"metrics/{online.objective}"}
+    return {
+        "WANDB_SWEEP_ID": path.id,
+        "WANDB_RUN_ID": run.id,
+        "WANDB_PROJECT": path.project,
+        "WANDB_ENTITY": path.entity,
+    }
 
 
 def run_id(group: str, trial_id: str) -> str:

@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -17,7 +18,16 @@ import ray
 class RunWriter:
     """An actor on the driver's node: `put` queues items in one thread, `run` logs them in another."""
 
-    def __init__(self, folder: str, temporary: str, *, exclude: list[str], to_config: list[str], **init: Any) -> None:
+    def __init__(
+        self,
+        folder: str,
+        temporary: str,
+        *,
+        exclude: list[str],
+        to_config: list[str],
+        aliases: Mapping[str, str] = MappingProxyType({}),
+        **init: Any,
+    ) -> None:
         """Runs in the actor's process.
 
         Args:
@@ -25,6 +35,7 @@ class RunWriter:
             temporary: a folder for wandb's sockets; the driver removes it.
             exclude: keys of a result that are not logged.
             to_config: keys that become part of the run's configuration.
+            aliases: further names of what is logged: name -> the one under which it is logged anyway.
             init: arguments of `wandb.init`.
         """
         for name in ("CACHE", "CONFIG", "DATA", "ARTIFACT"):
@@ -35,7 +46,7 @@ class RunWriter:
         os.environ["TMPDIR"] = tempfile.tempdir = temporary  # wandb creates folders there at import
         from tuning.tune_compat.wandb import ResultFilter
 
-        self._init = init
+        self._init, self._aliases = init, dict(aliases)
         self._items: queue.SimpleQueue[tuple[int, tuple[Any, Any]]] = queue.SimpleQueue()
         self._filter = ResultFilter(folder, exclude, to_config)
 
@@ -65,7 +76,8 @@ class RunWriter:
             # Ray's filter drops texts, but the name of a schedule is a hyperparameter, too.
             texts = {f"params/{name}": value for name, value in result["params"].items() if isinstance(value, str)}
             run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
-            run.log({**log, **texts})
+            also = {name: log[known] for name, known in self._aliases.items() if known in log}
+            run.log({**log, **texts, **also})
         run.finish()
 
     def _in_order(self) -> Iterator[tuple[Any, Any]]:

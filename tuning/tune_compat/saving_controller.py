@@ -144,13 +144,14 @@ class SavingController(TuneController):  # type: ignore[misc]
         if taken._last_save_time != before:
             self._policy.record_snapshot(clock.monotonic() - started)
 
-    def _update_trial_queue(self, *arguments: Any, **options: Any) -> bool:
+    def _update_trial_queue(self, blocking: bool = False, timeout: int = 600) -> bool:
         """Trials are named by their place: one that a killed driver had begun after its last snapshot is proposed again
-        under the same name, and goes on with the record and in the folder that it has."""
+        under the same name, and goes on with the record and in the folder that it has. The search is asked once: Tune
+        would wait for ten minutes, deaf to signals, where it has nothing yet and no trial runs."""
         if self._name_trial is None:
-            return bool(super()._update_trial_queue(*arguments, **options))
+            return bool(super()._update_trial_queue())
         with internals.next_trial_id(self._name_trial(len(self._trials))):
-            return bool(super()._update_trial_queue(*arguments, **options))
+            return bool(super()._update_trial_queue())
 
     def _requeue_restored_trials(self, trials: list[Trial], resume_config: ResumeConfig) -> None:
         failed = [trial for trial in trials if trial.status == Trial.ERROR]

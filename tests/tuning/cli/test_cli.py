@@ -311,7 +311,8 @@ def test_overrides_are_not_called_required(capsys: pytest.CaptureFixture[str]) -
     [
         ([], "validate     Check a spec and name every mistake"),
         (["validat"], "no command 'validat'; did you mean validate?"),
-        (["sweep"], "no command 'sweep'; known: cluster, compare, "),
+        (["frobnicate"], "no command 'frobnicate'; known: cluster, compare, "),
+        (["sweep"], "no command 'sweep'; did you mean sweep-agent?"),
         (["cluster", "strat"], "no command 'strat'; did you mean start?"),
     ],
 )

@@ -53,7 +53,7 @@ def test_what_is_merged_stands_below_what_a_mapping_has_of_its_own(tmp_path: Pat
     file = tmp_path / "merged.yaml"
     repeated = "\n".join(f"d{n}: &d{n} {{<<: [{', '.join([f'*d{n - 1}'] * 9)}]}}" for n in range(1, 9))
     file.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: [*a, {z: 4}]}\nd0: &d0 {x: 1}\n" + repeated)
-    raw, _ = read_source(file)
+    raw = read_source(file).raw
     assert raw["d8"] == {"x": 1}
     assert raw["b"] == {"x": 1, "y": 3}
     assert raw["c"] == {"x": 1, "y": 2, "z": 4}

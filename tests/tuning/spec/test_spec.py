@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tests.support.specs import GOOD
 from trainables.spec import FineTuneSpec, Objective
-from tuning.spec.file import dump, parse, split_path
+from tuning.spec.file import dump, parse
 from tuning.spec.loading import load_spec
+from tuning.spec.overrides import split_path
 
 pytestmark = pytest.mark.unit
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.strategies import endless, make, plan_contracts, proposals
+from tests.support.strategies import endless, installed_kinds, kinds, make, plan_contracts, proposals
 from tuning.space import Space
 from tuning.strategies import find_strategies
 from tuning.testing.plan_contract import OBJECTIVE, SPACE, PlanContract
@@ -19,7 +19,7 @@ globals().update(plan_contracts(PlanContract))
 
 
 def test_only_strategies_that_stop_early_cannot_tell_the_epochs_beforehand() -> None:
-    planned = {kind: make(kind).planned_epochs(SPACE, EPOCHS) for kind in find_strategies()}
+    planned = {kind: make(kind).planned_epochs(SPACE, EPOCHS) for kind in kinds()}
     assert {kind for kind, epochs in planned.items() if epochs is None} == {
         "custom",
         "hyperopt_asha",
@@ -28,14 +28,14 @@ def test_only_strategies_that_stop_early_cannot_tell_the_epochs_beforehand() -> 
     }
 
 
-@pytest.mark.parametrize("kind", find_strategies())
+@pytest.mark.parametrize("kind", installed_kinds())
 def test_what_a_strategy_tells_without_a_plan_is_what_its_plan_says(kind: str) -> None:
     for strategy in filter(None, (make(kind), endless(kind))):
         plan, shape = strategy.plan(SPACE, OBJECTIVE, EPOCHS, seed=0), strategy.shape(SPACE)
         assert (shape.trials, shape.weights_only) == (plan.trials, plan.weights_only)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in find_strategies() if endless(kind)])
+@pytest.mark.parametrize("kind", [kind for kind in installed_kinds() if endless(kind)])
 def test_proposals_without_end_begin_with_those_of_a_search_that_has_one(kind: str) -> None:
     unending = endless(kind)
     assert unending is not None
@@ -59,10 +59,10 @@ def test_for_one_seed_all_that_draw_begin_with_the_same_points(seed: int) -> Non
 
 
 def test_only_strategies_that_are_told_to_stop_trials_early() -> None:
-    schedulers = {kind: type(make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0).scheduler) for kind in find_strategies()}
+    schedulers = {kind: type(make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0).scheduler) for kind in installed_kinds()}
     stopping = {"ASHA": {"custom", "hyperopt_asha", "random_asha"}, "MOASHA": {"random_moasha"}}
-    for name, kinds in stopping.items():
-        assert {kind for kind, scheduler in schedulers.items() if scheduler.__name__ == name} == kinds
+    for name, stopped in stopping.items():
+        assert {kind for kind, scheduler in schedulers.items() if scheduler.__name__ == name} == stopped
 
 
 def test_grid_runs_every_combination_in_the_declared_order_to_the_end() -> None:

@@ -24,12 +24,13 @@ from tests.support.stopped_runs import (
     outcomes,
     spec_of,
 )
+from tests.support.strategies import installed_kinds
 from trainables.spec import Objective
 from tuning import load_spec, run_experiment
 from tuning.errors import Interrupted
 from tuning.outcome import StudyOutcome, StudyState, TrialState
 from tuning.space import Space
-from tuning.strategies import Plan, find_strategies
+from tuning.strategies import Plan
 from tuning.strategies.hyperopt_asha import HyperOptAsha
 from tuning.testing.simulated_ray import simulated_ray
 
@@ -43,7 +44,7 @@ def raw_of(folder: Path, strategy: str) -> dict[str, Any]:
 
 
 def test_every_strategy_is_among_them() -> None:
-    assert {plug_in["kind"] for plug_in in STRATEGIES.values()} == set(find_strategies())
+    assert {plug_in["kind"] for plug_in in STRATEGIES.values()} == set(installed_kinds())
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -25,12 +25,12 @@ OFFLINE, TRUE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), ("1", "ON", "YES", "
 
 
 def require_runnable(spec: ExperimentSpec) -> None:
-    """Imports a user's own trainable and space, as every trial will, and looks for a model that may not be fetched.
+    """Imports a user's own trainable and space, as every trial will; looks for packages, and an unfetchable model.
 
     Raises:
         SpecError: all that is missing, or cannot be imported.
     """
-    if mistakes := [*_trainable(spec), *mistakes_in_named_space(spec), *_offline_model(spec)]:
+    if mistakes := [*_trainable(spec), *_strategies(spec), *mistakes_in_named_space(spec), *_offline_model(spec)]:
         raise SpecError(mistakes, spec.name)
 
 
@@ -69,6 +69,14 @@ def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
     if kind != "factory" and spec.objective is None and not spec.objectives and spec.task is None:
         rule = f"is missing: nobody knows here what {spec.trainable} reports"
         yield Mistake("objective", rule, next_step="write objective: {metric: ..., mode: max}, or mode: min")
+
+
+def _strategies(spec: ExperimentSpec) -> Iterator[Mistake]:
+    """Checks that what the strategies need besides this package is installed."""
+    for position, strategy in enumerate(spec.strategies):
+        if command := strategy.install_command():
+            rule = "needs packages that are not installed here"
+            yield Mistake(join_path("strategies", position, "kind"), rule, strategy.kind, command)
 
 
 def _offline_model(spec: ExperimentSpec) -> Iterator[Mistake]:
