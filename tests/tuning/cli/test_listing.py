@@ -64,7 +64,7 @@ def test_all_is_listed_by_default_and_no_experiment_is_no_mistake(
     assert main(["ls", "--storage", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(
-        "experiments:\n  none yet; start one with `tunefleet run quickstart`\nstrategies:\n  defaults "
+        "experiments:\n  none yet; start one with `tunefleet run quickstart`\nstrategies:\n  custom "
     )
     run_left(tmp_path, strategies=GRID, scores=(0.5,), finished=True)
     assert main(["ls", "--storage", str(tmp_path)]) == 0
