@@ -22,6 +22,7 @@ from cluster.session import connect
 from trainables.lookup import trainable_kind
 from tuning.checkpoints.storage_needs import require_storage
 from tuning.claim import Claimed, claim
+from tuning.earlier_trials import earlier_lines, require_same_rows, with_earlier_trials
 from tuning.extended_spec import with_another_seed
 from tuning.outcome import ExperimentOutcome
 from tuning.report.data_summary import data_lines
@@ -86,7 +87,8 @@ def run_experiment(
 
     Raises:
         SpecError: all mistakes of a spec that had still to be loaded; or a trainable of the user's own cannot be
-            imported, a model may not be fetched, or an Optuna study of the user's cannot be read.
+            imported, a model may not be fetched, an Optuna study of the user's cannot be read, or an experiment to
+            start from does not agree.
         RunFolderError: the folder exists already (without `resume` and `fresh`), does not exist (with `resume`), is
             another spec's, is damaged, was fetched (without `trust_fetched`), was made with something else (without
             `force`), or another process runs the experiment.
@@ -96,11 +98,13 @@ def run_experiment(
         Interrupted: stopped from outside.
     """
     spec = load_spec(spec)
-    if not resume:  # the spec may be that of another experiment, which was extended
-        spec = spec.model_copy(update={"extended": ()})
+    if not resume:  # the spec may be that of another experiment, which was extended, or has started from others
+        spec = spec.model_copy(update={"extended": (), "earlier": ()})
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     require_runnable(spec)
     known = [] if resume else read_user_studies(spec)
+    if not resume:
+        spec = with_earlier_trials(spec)
     options = {"resume": resume, "force": force, "trust_fetched": trust_fetched, "fresh": fresh}
     with (
         locked_run_storage(spec, take_over=take_over) as storage,
@@ -196,6 +200,8 @@ def search(claimed: Claimed, studies: Sequence[Study], session: Session) -> Sess
         measured = spec.model_copy(update={"precision": precision.precision})
     checked = read_data(claimed, studies, session)
     data = checked.summary if checked is not None and studies else None
+    if checked is not None:
+        require_same_rows(spec, checked.fingerprints)
     require_ending_warmups(spec, data)
     if studies:
         require_trainer(spec, session, claimed.say)
@@ -209,7 +215,8 @@ def search(claimed: Claimed, studies: Sequence[Study], session: Session) -> Sess
         claimed.say(precision.line)
     claimed.print(claimed.tracking.describe())
     room = require_storage(spec, [study.plan for study in studies], session.slots)
-    claimed.print(*filter(None, (room, *turns(studies, session.slots), *cautions(spec))))
+    lines = (room, *turns(studies, session.slots), *(earlier_lines(spec) if studies else ()), *cautions(spec))
+    claimed.print(*filter(None, lines))
     context = RunContext(
         session, store, claimed.storage, claimed.tracking, data, progress=claimed.progress, new=not claimed.resume
     )

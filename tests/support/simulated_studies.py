@@ -23,11 +23,11 @@ def long_experiment(folder: Path, **changed: Any) -> ExperimentSpec:
 
 
 def run(
-    spec: ExperimentSpec, *nodes: SimulatedNode, resume: bool = False, **simulated: Any
+    spec: ExperimentSpec, *nodes: SimulatedNode, resume: bool = False, fresh: bool = False, **simulated: Any
 ) -> tuple[ExperimentOutcome, SimulatedRay]:
     """Runs an experiment on a simulated Ray of these arguments; returns its outcome, and what has happened there."""
     with simulated_ray(*nodes, **{"tick": TICK, **simulated}) as ray:
-        return run_experiment(spec, progress=False, resume=resume), ray
+        return run_experiment(spec, progress=False, resume=resume, fresh=fresh), ray
 
 
 def run_study(

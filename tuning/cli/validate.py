@@ -16,6 +16,7 @@ def validate_command(spec: str, overrides: tuple[str, ...]) -> int:
     """Check a spec and name every mistake; nothing is started."""
     from trainables.tasks.row_cache import rows_cached
     from tuning.cli.next_steps import after_validate
+    from tuning.earlier_trials import earlier_lines, with_earlier_trials
     from tuning.report.data_summary import data_lines, local_summary
     from tuning.report.planned import experiment_lines
     from tuning.spec.loading import load_spec, translation_lines
@@ -27,9 +28,12 @@ def validate_command(spec: str, overrides: tuple[str, ...]) -> int:
         checked = load_spec(spec, overrides)
         require_runnable(checked)
         known = read_user_studies(checked)
+        checked = with_earlier_trials(checked)
         require_ending_warmups(checked, data := local_summary(checked))
     for line in (*translation_lines(spec, overrides), *experiment_lines(checked, data), *known):
         print(line)
+    for line in earlier_lines(checked):
+        print(f"  {line}")
     for caution in cautions(checked):
         print(f"  note: {caution}")
     if data is not None:

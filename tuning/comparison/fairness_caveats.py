@@ -1,7 +1,8 @@
-"""Caveats about unequal conditions: budgets, costs, search spaces and initial points of the strategies."""
+"""Caveats about unequal conditions: budgets, costs, knowledge, search spaces and initial points of the strategies."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from tuning.comparison.formatting import join_names
 from tuning.comparison.imputation import DEFAULTS
 from tuning.comparison.types import StrategyRow, StudyRow
 from tuning.outcome import StudyOutcome
-from tuning.outcome.attributes import EARLIER_FROM, EARLIER_TRIALS
+from tuning.outcome.attributes import EARLIER_BEST, EARLIER_FROM, EARLIER_TRIALS, FIRST_ORIGINS, PRIORS
 
 SAME_BUDGET = 1.1  # costs within this factor of each other count as equal
 SMALL_SHARE = 0.05  # of a budget: a smaller unspent or exceeded part is not reported
@@ -26,7 +27,7 @@ def fairness_caveats(
         studies: all studies.
         spec: the resolved spec as its YAML has it; {}: unknown.
     """
-    return [*_limits(rows), *_costs(rows), *_earlier(studies), *(_spaces(rows, spec) or _first_points(studies))]
+    return [*_limits(rows), *_costs(rows), *_knowledge(studies), *(_spaces(rows, spec) or _first_points(studies))]
 
 
 def _limits(rows: Sequence[StrategyRow]) -> list[str]:
@@ -92,17 +93,38 @@ def _costs(rows: Sequence[StrategyRow]) -> list[str]:
     ]
 
 
-def _earlier(studies: Sequence[StudyOutcome]) -> list[str]:
-    """Reports strategies whose model knew trials of somebody else's, whose cost is in no study."""
-    known: dict[tuple[object, object], list[str]] = {}
+def _knowledge(studies: Sequence[StudyOutcome]) -> list[str]:
+    """Reports earlier trials, whose cost is in no study, and strategies that knew something which others did not."""
+    found, informed = [], dict.fromkeys(study.strategy for study in studies if _knew(study))
+    started: dict[tuple[object, object], list[str]] = {}
     for study in studies:
-        if number := study.attributes.get(EARLIER_TRIALS):
-            names = known.setdefault((number, study.attributes.get(EARLIER_FROM)), [])
+        if (number := study.attributes.get(EARLIER_TRIALS)) is not None:
+            names = started.setdefault((number, study.attributes.get(EARLIER_FROM)), [])
             names += [study.strategy] if study.strategy not in names else []
-    return [
-        f"{join_names(names)} began with {number} earlier trials of {source}. Their cost is not in these costs."
-        for (number, source), names in known.items()
-    ]
+    for (trials, experiments), names in started.items():
+        found.append(
+            f"{join_names(names)} began with {trials} earlier trials of {experiments}. Their cost, and their results, "
+            "are not in these."
+        )
+    if best := dict.fromkeys(study.strategy for study in studies if EARLIER_BEST in _first_origins(study)):
+        found.append(
+            f"{join_names(list(best))} began with the best configurations of an earlier experiment. What it cost to "
+            "find them is not in these costs."
+        )
+    others = dict.fromkeys(one.strategy for one in studies if one.kind != DEFAULTS and one.strategy not in informed)
+    if informed and others:
+        which = f"{join_names(list(informed))} knew points, priors or earlier trials, and {join_names(list(others))}"
+        found.append(f"Unequal knowledge: {which} did not.")
+    return found
+
+
+def _knew(study: StudyOutcome) -> bool:
+    return any(study.attributes.get(name) for name in (FIRST_ORIGINS, PRIORS, EARLIER_TRIALS))
+
+
+def _first_origins(study: StudyOutcome) -> list[str]:
+    known: list[str] = json.loads(str(study.attributes.get(FIRST_ORIGINS, "[]")))
+    return known
 
 
 def _spaces(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> list[str]:

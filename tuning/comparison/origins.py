@@ -1,12 +1,13 @@
 """Finds what proposed the chosen configurations, and which strategies chose the same one.
 
 With one seed, all strategies that draw at random begin with the same points (`tuning.space.Draws`). If such a point
-wins, the search found nothing that random search would not have found. If two searches choose the same values, that
-seed cannot distinguish the two strategies.
+wins, the search found nothing that random search would not have found; if a point wins that was known before, it found
+nothing new. If two searches choose the same values, that seed cannot distinguish the two strategies.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -14,7 +15,7 @@ from itertools import combinations
 from trainables.reporting import Report
 from tuning.comparison.types import ChosenConfiguration, SameChoice, StrategyRow, StudyRow
 from tuning.outcome import StudyOutcome, TrialOutcome
-from tuning.outcome.attributes import ORIGIN, RANDOM_DRAW, RANDOM_FIRST
+from tuning.outcome.attributes import FIRST_ORIGINS, ORIGIN, PRIOR_DRAW, PRIORS, RANDOM_DRAW, RANDOM_FIRST
 
 EXPLOIT, SHARED = "exploit", "first point shared with another strategy"
 
@@ -69,22 +70,24 @@ def _origin(study: StudyOutcome, studies: Sequence[StudyOutcome]) -> str | None:
     if any(exploit.reports <= trial.reports.index(report) for exploit in trial.lineage):
         return EXPLOIT
     recorded = _proposed_by(study, trial)
-    if recorded != RANDOM_DRAW:
+    if recorded not in (RANDOM_DRAW, PRIOR_DRAW):
         return recorded
     others = (one for one in studies if one.seed == study.seed and one.strategy != study.strategy)
     shared = any(
-        other.params == trial.params and _proposed_by(one, other) == RANDOM_DRAW
-        for one in others
-        for other in one.trials
+        other.params == trial.params and _proposed_by(one, other) == recorded for one in others for other in one.trials
     )
-    return SHARED if shared else RANDOM_DRAW
+    return SHARED if shared else recorded
 
 
 def _proposed_by(study: StudyOutcome, trial: TrialOutcome) -> str | None:
     """Returns what proposed a trial's first values; None if an older version did not record it."""
-    first, origin = study.attributes.get(RANDOM_FIRST), study.attributes.get(ORIGIN)
+    attributes = study.attributes
+    known: list[str] = json.loads(str(attributes.get(FIRST_ORIGINS, "[]")))
+    if trial.number < len(known):
+        return known[trial.number]
+    first, origin = attributes.get(RANDOM_FIRST), attributes.get(ORIGIN)
     if isinstance(first, int) and trial.number < first:
-        return RANDOM_DRAW
+        return PRIOR_DRAW if attributes.get(PRIORS) else RANDOM_DRAW
     return None if origin is None else str(origin)
 
 

@@ -14,6 +14,7 @@ from trainables.models.files import weight_bytes
 from trainables.spec import display_name
 from trainables.wording import counted
 from tuning.checkpoints.storage_needs import experiment_needs
+from tuning.earlier_trials import with_earlier_trials
 from tuning.estimate.arithmetic import LEAST_DRIVER, bounds, most_reports
 from tuning.estimate.calibration import Measured, measure
 from tuning.estimate.costs import FORMULA, TrainingCosts
@@ -47,12 +48,14 @@ def estimate_experiment(
 
     Raises:
         InputError: `slots` holds no numbers above 0; without a calibration, nothing is known.
+        SpecError: an experiment to start from cannot be read, or does not agree.
         ClusterError: the cluster cannot be used.
     """
     for number in slots:
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise InputError("slots", number, "must be a whole number above 0: trials that run at a time", "such as 8")
     require_runnable(spec)
+    spec = with_earlier_trials(spec)
     if calibrate:
         measured = measure(spec, say)
     else:

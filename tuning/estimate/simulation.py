@@ -102,6 +102,7 @@ def simulated_spec(
             "wandb": WandbSpec(mode="disabled"),
             "until": None,
             "extended": (),
+            **{"points": (), "priors": {}, "start_from": (), "earlier": ()},  # the strategies' spaces carry them
         }
     )
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 # What proposes the trials' first values, and how many of the first trials are random draws in any case.
 ORIGIN, RANDOM_FIRST = "origin", "random_first"
 RANDOM_DRAW = "random draw"  # a value of ORIGIN
-# The number of earlier trials that its model knew before its first proposal, and where they were from.
-EARLIER_TRIALS, EARLIER_FROM = "earlier_trials", "earlier_from"
+# Of a study that has begun with some knowledge: the origins of its first trials, as a JSON list (`RANDOM_FIRST` counts
+# these, too); the names with a prior; the number of earlier trials that its model knew, and their experiments.
+FIRST_ORIGINS, PRIORS, EARLIER_TRIALS, EARLIER_FROM = "first_origins", "priors", "earlier_trials", "earlier_from"
+GIVEN_POINT, RECIPE, EARLIER_BEST = "given point", "recipe", "best of an earlier experiment"  # of FIRST_ORIGINS
+PRIOR_DRAW = "draw from the priors"  # what a random draw is in a study with priors
+AFTER_EARLIER = "knowing earlier trials"  # behind the origin of a model's proposals in such a study
 # Of an experiment that is extended: the number of its verdict (1, 2, ...), and how many are planned.
 VERDICT, VERDICTS = "verdict", "verdicts"
 PRECISION = "precision"  # of its trials; older versions recorded it with the first report

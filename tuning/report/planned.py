@@ -14,7 +14,9 @@ from cluster.spec import ClusterSpec
 from trainables.errors import InputError
 from trainables.spec import SHIPPED, display_name
 from trainables.wording import counted
+from tuning.outcome.attributes import EARLIER_BEST, RECIPE
 from tuning.spec.models import ExperimentSpec
+from tuning.spec.recipes import ALL
 from tuning.spec.validation import machine
 from tuning.strategies import Strategy
 
@@ -80,10 +82,27 @@ def experiment_lines(spec: ExperimentSpec, data: DataSummary | None) -> Iterator
     epochs = f"{counted(spec.epochs, 'epoch')} per trial"
     yield f"  {trained_in_words(spec)}; {goal or better}; {epochs}; {seeds}"
     yield from (f"    {line}" for line in planned_lines(spec))
+    yield from (f"  {line}" for line in known_lines(spec))
     yield from (f"  {line}" for line in _budget_lines(spec))
     if (verdict := verdict_line(spec, data)) is not None:
         yield f"  {verdict}"
     yield f"  run folder {spec.run_folder}"
+
+
+def known_lines(spec: ExperimentSpec) -> Iterator[str]:
+    """Yields lines about the points that are tried first, with the source of each recipe, and about the priors."""
+    sources = {f"{RECIPE} {recipe.name}": recipe.source for recipe in ALL}
+    shown: dict[str, list[str]] = {}
+    for strategy in spec.strategies:
+        for point in spec.space_of(strategy).knowledge.points if strategy.uses else ():
+            if point.origin != EARLIER_BEST:
+                values = ", ".join(f"{name}={value}" for name, value in point.values.items())
+                line = f"{point.origin}: {values}{f' ({sources[point.origin]})' if point.origin in sources else ''}"
+                shown.setdefault(line, []).append(strategy.name)
+    for line, names in shown.items():
+        yield f"{', '.join(names)} first: {line}"
+    for name, prior in spec.priors.items():
+        yield f"prior of {name}: {prior.describe()}"
 
 
 def _budget_lines(spec: ExperimentSpec) -> Iterator[str]:

@@ -187,9 +187,9 @@ def _claim_existing(spec: ExperimentSpec, bucket: RunBucket | None, *, force: bo
 
 
 def with_extensions(spec: ExperimentSpec) -> ExperimentSpec:
-    """Returns `spec` with what `tunefleet extend` has added to it since, as its run folder has it."""
+    """Returns `spec` with what its run folder has besides: earlier trials that it starts from, and extensions."""
     kept = load_spec(spec.run_folder / SPEC_FILE)
-    return spec.model_copy(update={name: getattr(kept, name) for name in EXTENDABLE})
+    return spec.model_copy(update={name: getattr(kept, name) for name in (*EXTENDABLE, "earlier")})
 
 
 def _replace_earlier_run(

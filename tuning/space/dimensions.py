@@ -100,6 +100,10 @@ class Dimension(Frozen, ABC):
         """Turns what the hyperopt expression yielded into a legal value."""
         return raw  # type: ignore[no-any-return]
 
+    def canonical(self, value: Value) -> Value:
+        """A value that belongs to the dimension, as that has it: 0 of a range of fractions is 0.0."""
+        return self.cast(value)
+
 
 class Choice(Dimension):
     """One of several values: `{choice: [16, 32, 64]}`. The declared order defines which values are neighbours."""
@@ -130,9 +134,17 @@ class Choice(Dimension):
         """True if `value` is one of the values."""
         return any(_same(value, known) for known in self.values)
 
+    def canonical(self, value: Value) -> Value:
+        """The value as it is declared."""
+        return self.values[self.index(value)]
+
     def draw(self, rng: random.Random) -> Value:
         """One of the values, each with the same probability."""
         return rng.choice(self.values)
+
+    def index(self, value: Value) -> int:
+        """The place of a value in the declared order."""
+        return next(i for i, known in enumerate(self.values) if _same(value, known))
 
     def grid(self, points: int) -> list[Value]:
         """All values, as declared."""
@@ -140,7 +152,7 @@ class Choice(Dimension):
 
     def perturb(self, value: Value, rng: random.Random, factors: tuple[float, ...]) -> Value:
         """The value before or after in the declared order; at an end, the inner neighbour."""
-        index = next(i for i, known in enumerate(self.values) if _same(value, known))
+        index = self.index(value)
         direction = rng.choice((-1, 1))
         if not 0 <= index + direction < len(self.values):
             direction = -direction if len(self.values) > 1 else 0
@@ -183,6 +195,10 @@ class Fixed(Dimension):
     def contains(self, value: Value) -> bool:
         """True if `value` is the fixed one."""
         return _same(value, self.value)
+
+    def canonical(self, value: Value) -> Value:
+        """The value as it is declared."""
+        return self.value
 
     def draw(self, rng: random.Random) -> Value:
         """The value."""

@@ -27,18 +27,19 @@ from trainables.user_trainer.suggesting_trial import Answer, Suggestion, replay_
 from tuning.space.aliases import nearest_tunable
 from tuning.space.dimensions import Dimension
 from tuning.space.exploring import Explored, explore
+from tuning.space.knowledge import Knowledge
 from tuning.space.search_space import Space, longer, unknown_name_rule
 from tuning.space.suggestions import dimension_of, hull
 
+MOST_REPLAYS = 100  # to find the branch of a point that leaves out what decides it
 MOST_COMBINATIONS = 10_000  # of a grid, or counted of a finite space: they are walked, a call for each
 
 
 class FunctionSpace(Space):
     """The space of a function that suggests values.
 
-    Its dimensions are all names that the function may suggest, each with all the values that it may have anywhere: a
-    view for axes and tables. A configuration has some of them. Made by `FunctionSpace.of`. Can be pickled: a named
-    function travels by its name.
+    Its dimensions are all names that the function may suggest, each with all its values anywhere: a view for axes and
+    tables. A configuration has some of them. Made by `FunctionSpace.of`. Can be pickled: a named one travels by name.
     """
 
     _source: str | HpSpace = PrivateAttr()
@@ -61,18 +62,26 @@ class FunctionSpace(Space):
 
     @classmethod
     def _made(
-        cls, root: Mapping[str, Dimension], source: str | HpSpace, found: Explored | None = None
+        cls,
+        root: Mapping[str, Dimension],
+        source: str | HpSpace,
+        found: Explored | None = None,
+        knowledge: Knowledge | None = None,
     ) -> FunctionSpace:
         made = cls(dict(root))
-        made._source, made._found = source, found
+        made._source, made._found, made._knowledge = source, found, knowledge or Knowledge()
         return made
+
+    def knowing(self, knowledge: Knowledge) -> FunctionSpace:
+        """This space with something known of it; see `Space.knowing`."""
+        return self._made(self.root, self._source, self._found, knowledge)
 
     def __reduce__(self) -> Any:
         """Pickles the source alone: what the function has returned may be large, and need not be picklable."""
-        return type(self)._made, (dict(self.root), self._source)
+        return type(self)._made, (dict(self.root), self._source, None, self._knowledge)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, FunctionSpace) and (self._source, self.root) == (other._source, other.root)
+        return isinstance(other, FunctionSpace) and self.__reduce__() == other.__reduce__()
 
     def __hash__(self) -> int:
         return hash((self._source, self.names))
@@ -156,6 +165,20 @@ class FunctionSpace(Space):
         """The configuration of all that one call suggests; see `Space.answered`."""
         return self._replayed(lambda name, suggestion: answer(name, dimension_of(name, suggestion)))
 
+    def completed(self, values: Params, rng: random.Random) -> dict[str, Value]:
+        """A configuration with `values`, in a branch that suggests all of them; what they leave out is drawn.
+
+        Raises:
+            InputError: no branch was found that suggests all of them and allows their values.
+        """
+        for _ in range(MOST_REPLAYS):
+            params = super().completed(values, rng)
+            if all(name in params and params[name] == value for name, value in values.items()):
+                return params
+        rule = "no call of the function was found that suggests all of these, and allows their values"
+        step = "add what decides the branch, or remove what it does not suggest"
+        raise InputError("points", _shown(values), rule, step)
+
     def perturb(
         self,
         params: Params,
@@ -172,11 +195,11 @@ class FunctionSpace(Space):
         def moved(name: str, suggestion: Suggestion) -> Value:
             dimension, known = dimension_of(name, suggestion), self.root.get(name)
             if name not in params or not suggestion.holds(params[name]):
-                return dimension.draw(rng)
+                return self._drawn(name, dimension, rng)
             if known is None or not known.mutate:
                 return params[name]
             if rng.random() < resample_probability:
-                return dimension.draw(rng)
+                return self._drawn(name, dimension, rng)
             return dimension.perturb(params[name], rng, factors)
 
         return self._replayed(moved)

@@ -19,12 +19,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, RootModel, SerializeAsAny
+from pydantic import BeforeValidator, ConfigDict, PrivateAttr, RootModel, SerializeAsAny
 
 from trainables.spec import Params, Value
 from trainables.tunables import Tunable, find_tunable
 from tuning.space.aliases import nearest_tunable
 from tuning.space.dimensions import Choice, Dimension, Fixed, check_plain_value
+from tuning.space.knowledge import Knowledge
+from tuning.space.priors import Density
 from tuning.space.ranges import IntUniform, LogInt, LogUniform, Range, Uniform
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
 
     model_config = ConfigDict(frozen=True)
 
+    _knowledge: Knowledge = PrivateAttr(default_factory=Knowledge)
+
     @property
     def conditional(self) -> bool:
         """True if the names of a configuration depend on its values; only a `FunctionSpace` can be so."""
@@ -95,6 +99,24 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         """The number of configurations; None if there is no end."""
         counts = [dimension.count for _, dimension in self.items()]
         return None if None in counts else math.prod(count for count in counts if count is not None)
+
+    @property
+    def untried(self) -> int | None:
+        """The number of configurations that no earlier trial had; None if there is no end."""
+        size, tried = self.size, {repr(trial.params) for trial in self.knowledge.trials}
+        return None if size is None else size - len(tried)
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """All that is known of it before a search; a strategy makes use of that."""
+        known: Knowledge = getattr(self, "_knowledge", Knowledge())  # older versions pickled spaces without it
+        return known
+
+    def knowing(self, knowledge: Knowledge) -> Space:
+        """This space with something known of it: points, priors and trials that fit it."""
+        informed = Space(self.root)  # a copy by pydantic would share its private attributes with this one
+        informed._knowledge = knowledge
+        return informed
 
     def allowing(self, tunable: Callable[[str], Tunable | None] = find_tunable) -> Space:
         """This space for a population, with names held that cannot change in the middle of a trial.
@@ -138,19 +160,45 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         return found
 
     def to_ray(self) -> dict[str, Any]:
-        """`ray.tune` domains; fixed dimensions as plain values."""
+        """`ray.tune` domains; fixed dimensions as plain values. Points and priors are not in them."""
         return {name: dimension.to_ray() for name, dimension in self.items()}
 
     def to_hyperopt(self) -> dict[str, Any]:
         """HyperOpt expressions, without the fixed dimensions; `from_hyperopt` makes params of what they yield."""
-        return {name: dimension.to_hyperopt(name) for name, dimension in self.searched.items()}
+        return {
+            name: (self._density(name, dimension) or dimension).to_hyperopt(name)
+            for name, dimension in self.searched.items()
+        }
 
     def from_hyperopt(self, raw: Mapping[str, Any]) -> dict[str, Value]:
         """Turns one evaluation of `to_hyperopt()` into legal params; the fixed dimensions are added."""
-        return {
-            name: dimension.value if isinstance(dimension, Fixed) else dimension.cast(raw[name])
-            for name, dimension in self.items()
-        }
+
+        def value(name: str, dimension: Dimension) -> Value:
+            if isinstance(dimension, Fixed):
+                return dimension.value
+            density = self._density(name, dimension)
+            return dimension.cast(raw[name]) if density is None else density.from_hyperopt(raw[name])
+
+        return {name: value(name, dimension) for name, dimension in self.items()}
+
+    def drawn_by_hyperopt(self, params: Params) -> dict[str, Any]:
+        """The searched values of a configuration as HyperOpt's expressions draw them: of a choice the index."""
+
+        def drawn(name: str, dimension: Dimension) -> Any:
+            if (density := self._density(name, dimension)) is not None:
+                return density.drawn_as(params[name])
+            return dimension.index(params[name]) if isinstance(dimension, Choice) else params[name]
+
+        return {name: drawn(name, dimension) for name, dimension in self.searched.items()}
+
+    def _density(self, name: str, dimension: Dimension) -> Density | None:
+        """The density around a guess; None if nothing is guessed of `name`."""
+        prior = self.knowledge.priors.get(name)
+        return None if prior is None else prior.over(dimension)
+
+    def _drawn(self, name: str, dimension: Dimension, rng: random.Random) -> Value:
+        """One value of a dimension at random, from its prior if there is one."""
+        return (self._density(name, dimension) or dimension).draw(rng)
 
     def to_optuna(self) -> dict[str, BaseDistribution]:
         """Optuna distributions of the same sets, without the fixed dimensions.
@@ -177,8 +225,18 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         return {name: answer(name, dimension) for name, dimension in self.items()}
 
     def sample(self, rng: random.Random) -> dict[str, Value]:
-        """One draw of all dimensions."""
-        return self.answered(lambda name, dimension: dimension.draw(rng))
+        """One draw of all dimensions, from their priors where there are such."""
+        return self.answered(lambda name, dimension: self._drawn(name, dimension, rng))
+
+    def completed(self, values: Params, rng: random.Random) -> dict[str, Value]:
+        """A configuration with `values`; those that they leave out, or that are none of its branch, are drawn."""
+
+        def answer(name: str, dimension: Dimension) -> Value:
+            if name in values and dimension.contains(values[name]):
+                return dimension.canonical(values[name])
+            return self._drawn(name, dimension, rng)
+
+        return self.answered(answer)
 
     def perturb(
         self,
@@ -197,7 +255,7 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
             if not dimension.mutate or isinstance(dimension, Fixed):
                 return params[name]
             if rng.random() < resample_probability:
-                return dimension.draw(rng)
+                return self._drawn(name, dimension, rng)
             return dimension.perturb(params[name], rng, factors)
 
         return {name: moved(name, dimension) for name, dimension in self.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import cache
+from typing import get_origin
 
 from pydantic import BaseModel
 
@@ -70,6 +71,9 @@ KEYS = {
     **dict.fromkeys(("save_strategy", "save_steps"), "checkpoint.every_epochs"),
     **dict.fromkeys(("save_total_limit", "load_best_model_at_end"), "checkpoint.keep_best"),
     **dict.fromkeys(("run_name", "experiment", "experiment_name", "study_name"), "name"),
+    **dict.fromkeys(("points_to_evaluate", "initial_points", "initial_params", "enqueue_trial"), "points"),
+    **dict.fromkeys(("prior", "beliefs", "expert_priors"), "priors"),
+    **dict.fromkeys(("warm_start", "previous_studies", "load_study"), "start_from"),
     "data_seed": "data_order_seed",
     "full_determinism": "deterministic",
     "gradient_checkpointing": "fixed.model.gradient_checkpointing",
@@ -88,6 +92,7 @@ ELSEWHERE = {
     "eval_accumulation_steps": "remove it: eval_batch_size, at the top level, bounds the memory of an evaluation",
     "resume_from_checkpoint": "remove it: `tunefleet resume` takes an interrupted experiment up where it was",
 }
+WRITTEN = ("extended", "earlier")  # sections that no user writes
 OF_FINETUNE = ("num_labels", "num_classes", "n_classes", "eval_accumulation_steps")  # of `ELSEWHERE`
 
 
@@ -205,12 +210,14 @@ def _places(root: type[BaseModel]) -> dict[str, tuple[str, ...]]:
 def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
-        if (inner := section(field.annotation)) is not None:
+        if name not in WRITTEN and (inner := section(field.annotation)) is not None:
             yield from _paths(inner, f"{prefix}{name}.")
 
 
 def section(annotation: object) -> type[BaseModel] | None:
     """The model behind a field's annotation, also of an optional field; None if the field is no section of keys."""
+    if get_origin(annotation) is dict:
+        return None
     candidates = (annotation, *getattr(annotation, "__args__", ()))
     models = (one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
     return next((one for one in models if "root" not in one.model_fields), None)

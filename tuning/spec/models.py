@@ -40,8 +40,9 @@ from trainables.spec import (
     modules_of,
 )
 from tuning.budget import BudgetSpec, Limit
-from tuning.space import DeclaredSpace, NamedSpace, Space
+from tuning.space import DeclaredSpace, NamedSpace, Prior, Space
 from tuning.spec.file import dump
+from tuning.spec.knowledge import EarlierExperiment, Names, Points, knowledge_of
 from tuning.spec.known_names import suggest_strategy
 from tuning.spec.mistakes import OWN, Mistake, SpecError, mistakes_of
 from tuning.spec.strategy_forms import suggest_kind
@@ -56,11 +57,13 @@ NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_fai
     "expandable_segments",  # how a GPU's memory is divided
     *("baseline", "worthwhile"),  # how the scores are compared
     *("until", "extended"),  # how many seeds there are
+    "earlier",  # what `start_from` named when the experiment began
 }
 # Fields that older specs have not got: unset ones are left out, so that those specs keep their digests.
 ADDED = (
     *("hp_space", "in_flight", "verdicts", "until", "extended", "deterministic", "expandable_segments"),
     *("measure", "objectives", "constraints", "scalarisation"),
+    *("points", "priors", "start_from", "earlier"),
 )
 
 
@@ -139,6 +142,22 @@ class ExperimentSpec(FineTuneSpec):
     space: DeclaredSpace = Field(
         Space({}),
         description="what to search: tunable name -> its values; or package.module:function of a trial with suggest_*",
+    )
+    points: Points = Field(
+        (),
+        description="configurations that are tried first: {name: value}, the names left out are drawn; recipes: those "
+        "that papers recommend for this kind of task",
+    )
+    priors: dict[str, Prior] = Field(
+        {}, description="densities around guesses, by tunable name, in place of uniform ones: {around: 2e-5, factor: 3}"
+    )
+    start_from: Names = Field(
+        (),
+        description="earlier experiments, by name or run folder, whose trials a model of the scores learns from; a "
+        "strategy without a model begins with their best three configurations",
+    )
+    earlier: tuple[EarlierExperiment, ...] = Field(
+        (), description="the trials of start_from, written when the experiment begins, not for you to set"
     )
     strategies: tuple[Annotated[Strategy, BeforeValidator(_plug_in)], ...] = Field(min_length=1)
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_distinct)] = Field(
@@ -244,13 +263,32 @@ class ExperimentSpec(FineTuneSpec):
     def space_of(self, strategy: Strategy) -> Space:
         """The space that `strategy` searches: its own, which replaces the experiment's, or what it takes of that.
 
+        It carries what is known of it, if the strategy makes use of that.
+
         Raises:
             InputError: the space is named, and cannot be imported here or is none.
         """
-        if strategy.space is not None:
-            return strategy.space
-        shared = self.space.resolved(self.tunable) if isinstance(self.space, NamedSpace) else self.space
-        return strategy.space_in(shared, own=self.own)
+        space = strategy.space
+        if space is None:
+            shared = self.space.resolved(self.tunable) if isinstance(self.space, NamedSpace) else self.space
+            space = strategy.space_in(shared, own=self.own)
+        if not (self.informs(strategy) and strategy.uses):
+            return space
+        known = knowledge_of(
+            space,
+            points=self.points,
+            priors=self.priors,
+            earlier=self.earlier,
+            task=self.task,
+            data=self.data,
+            mode=self.resolved_objective().mode if self.earlier else "max",
+            learns=strategy.learns_after(space) is not None,
+        )
+        return space.knowing(known)
+
+    def informs(self, strategy: Strategy) -> bool:
+        """True if the spec has knowledge for `strategy`."""
+        return strategy.searches and strategy.informed and bool(self.points or self.priors or self.start_from)
 
     def resolved_objective(self) -> Objective:
         """The objective of the strategies: `objective`, else the task's own; for a user's own Trainer its loss.

@@ -42,20 +42,23 @@ def split_path(key: str, names: Collection[str] = ()) -> Iterator[str]:
     Args:
         names: of tunables that the spec has; a new name ends before a key of a dimension.
     """
-    parts, section = key.split("."), ""
+    parts, section, above = key.split("."), "", ""
     while parts:
-        count = _name_length(parts, names) if section == "space" else len(parts) if section == "fixed" else 1
-        section = ".".join(parts[:count])
+        names_a_value = section == "fixed" or above == "points"
+        count = _name_length(parts, names) if section in ("space", "priors") else len(parts) if names_a_value else 1
+        section, above = ".".join(parts[:count]), section
         yield section
         parts = parts[count:]
 
 
 def _name_length(parts: Sequence[str], names: Collection[str]) -> int:
-    """The number of parts behind `space` that are the tunable's name: of the longest one that is known."""
+    """The number of parts behind `space` or `priors` that are the tunable's name: of the longest one that is known."""
+    from tuning.space import Prior
     from tuning.space.search_space import KINDS
 
     known = [count for count in range(1, len(parts) + 1) if ".".join(parts[:count]) in names]
     keys = {field.alias or name for kind in KINDS.values() for name, field in kind.model_fields.items()}
+    keys |= Prior.model_fields.keys()
     ends = (count for count in range(1, len(parts)) if parts[count] in keys)
     return known[-1] if known else next(ends, len(parts))
 

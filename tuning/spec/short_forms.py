@@ -20,7 +20,7 @@ from tuning.spec.strategy_forms import written_in_full
 from tuning.strategies import Strategy
 
 # Sections whose lack of keys says nothing: a YAML file with `cluster:` and nothing below it.
-EMPTY = ("data", "cluster", "wandb", "checkpoint", "space", "fixed", "budget")
+EMPTY = ("data", "cluster", "wandb", "checkpoint", "space", "fixed", "budget", "points", "priors", "start_from")
 # How a field is written as a list: in YAML, which is also what stands behind `=`.
 LISTS = {
     "seeds": "[3] for the one seed 3, [0, 1, 2] for three seeds",
@@ -30,6 +30,8 @@ LISTS = {
     "measure": "[latency_ms, parameters]",
     "objectives": "[{metric: accuracy, mode: max}, {metric: latency_ms, mode: min}]",
     "constraints": "[latency_ms <= 20]",
+    "points": "[{learning_rate: 2e-5}], or recipes",
+    "start_from": "[NAME], or NAME alone",
     "choice": "{choice: [16, 32]}, or 16 alone to hold one value",
     **{kind: f"{{{kind}: [low, high]}}, or a single value bare to hold it" for kind in ("uniform", "loguniform")},
     **{kind: f"{{{kind}: [low, high]}}, or a single value bare to hold it" for kind in ("int", "logint")},

@@ -130,9 +130,18 @@ class Strategy(Frozen, ABC):
     searches: ClassVar[bool] = True
     when_cut: ClassVar[str] = ""  # what `plan_cut` does differently, in words; "": nothing
     origin: ClassVar[str] = "its own proposal"  # where its trials' first values come from, after the random ones
+    # What it makes use of, among points, priors and start_from. Points and priors: its first trials, or members, are
+    # those of `tuning.space.Draws`. start_from: where `learns_after` says that it has a model of the scores, that knows
+    # the trials of `space.knowledge` before it proposes anything; without one the best of them are among the points.
+    uses: ClassVar[tuple[str, ...]] = ()
 
     label: str | None = Field(None, description="its name in tables; needed when a kind stands twice")
     space: Space | None = Field(None, description="replaces the experiment's space for this strategy")
+    informed: bool = Field(
+        True,
+        description="false: it makes no use of the experiment's points, priors and start_from, as a control",
+        exclude_if=bool,  # specs of before this key keep their digests
+    )
 
     @property
     def name(self) -> str:
@@ -194,7 +203,7 @@ class Strategy(Frozen, ABC):
         return PlannedShape(self.planned_trials(space), self.weights_only)
 
     def first_draws(self, space: Space) -> int:
-        """The number of its first trials that are the draws of `tuning.space.Draws`.
+        """The number of its first trials that are those of `tuning.space.Draws`: known points, then random draws.
 
         For one seed they are the same ones in every strategy that has such.
         """

@@ -31,6 +31,7 @@ class CheckedData(NamedTuple):
 
     summary: DataSummary
     rows: RowHashes
+    fingerprints: tuple[str, ...]  # of rows and labels, in each cut into training and validation rows
 
 
 def check_data(spec: ExperimentSpec, session: Session, say: Callable[[str], None]) -> CheckedData | None:
@@ -53,7 +54,7 @@ def check_data(spec: ExperimentSpec, session: Session, say: Callable[[str], None
     if len(done) < len(tasks):
         say("reading and tokenising the data")
     try:
-        plain, test, trained = ray.get(tasks, timeout=READ_SECONDS)[0]
+        plain, test, trained, fingerprints = ray.get(tasks, timeout=READ_SECONDS)[0]
     except ray.exceptions.GetTimeoutError as error:
         for task in tasks:
             ray.cancel(task, force=True)
@@ -67,7 +68,7 @@ def check_data(spec: ExperimentSpec, session: Session, say: Callable[[str], None
         raise
     except ray.exceptions.RayError as error:
         raise ClusterError(f"the node that was to read the data does not answer: {error}") from error
-    return CheckedData(DataSummary.model_validate(plain), RowHashes(test, trained))
+    return CheckedData(DataSummary.model_validate(plain), RowHashes(test, trained), fingerprints)
 
 
 def split_specs(spec: ExperimentSpec) -> list[FineTuneSpec]:
@@ -76,7 +77,9 @@ def split_specs(spec: ExperimentSpec) -> list[FineTuneSpec]:
     return [spec.trial_spec(seed) for seed in reversed(first_of.values())]
 
 
-def read_on_node(cuts: list[FineTuneSpec], max_length: int | None, test: bool) -> tuple[dict[str, Any], Hashes, Hashes]:
+def read_on_node(
+    cuts: list[FineTuneSpec], max_length: int | None, test: bool
+) -> tuple[dict[str, Any], Hashes, Hashes, tuple[str, ...]]:
     """Bring the rows of all splits into this node's cache, and the model's weights into its memory; called on a node.
 
     Args:
@@ -85,8 +88,8 @@ def read_on_node(cuts: list[FineTuneSpec], max_length: int | None, test: bool) -
         test: True: the summary has the test split, too.
 
     Returns:
-        The summary of the first cut as plain JSON, the hashes of the test rows, and those of the training and
-        validation rows of all cuts.
+        The summary of the first cut as plain JSON, the hashes of the test rows, those of the training and validation
+        rows of all cuts, and the fingerprints of the cuts.
     """
     import numpy as np
 
@@ -94,12 +97,16 @@ def read_on_node(cuts: list[FineTuneSpec], max_length: int | None, test: bool) -
     from trainables.models.files import read_weights
 
     # A split that cannot be drawn is an error here, and not one of all trials of its seed.
-    trained = [prepare_task(cut, max_length).row_hashes.trained for cut in cuts[1:]]
+    others = [
+        (one.row_hashes.trained, one.facts.fingerprint) for one in (prepare_task(c, max_length) for c in cuts[1:])
+    ]
     first = prepare_task(cuts[0], max_length)
     summary = first.summary(test=test).model_copy(update={"cuts": len(cuts)})
     rows = first.row_hashes
     read_weights(cuts[0].model, cuts[0].revision)
-    return summary.model_dump(mode="json"), rows.test, np.unique(np.concatenate([rows.trained, *trained]))
+    trained = np.unique(np.concatenate([rows.trained, *(hashes for hashes, _ in others)]))
+    fingerprints = (first.facts.fingerprint, *(fingerprint for _, fingerprint in others))
+    return summary.model_dump(mode="json"), rows.test, trained, fingerprints
 
 
 def node_options(session: Session) -> list[dict[str, Any]]:

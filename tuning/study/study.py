@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,21 @@ from typing import TYPE_CHECKING
 
 from trainables.spec import FineTuneSpec, Value
 from tuning.budget import Limit
-from tuning.outcome.attributes import HP_SPACE, ORIGIN, PRECISION, RANDOM_FIRST, VERDICT, VERDICTS
+from tuning.outcome.attributes import (
+    AFTER_EARLIER,
+    EARLIER_FROM,
+    EARLIER_TRIALS,
+    FIRST_ORIGINS,
+    HP_SPACE,
+    ORIGIN,
+    PRECISION,
+    PRIOR_DRAW,
+    PRIORS,
+    RANDOM_DRAW,
+    RANDOM_FIRST,
+    VERDICT,
+    VERDICTS,
+)
 from tuning.spec.models import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
 from tuning.study.precision import Precision, recorded_precision
@@ -116,9 +131,22 @@ class Study:
 
     def _origins(self) -> dict[str, Value]:
         """The origin of its trials' first values, and their order."""
-        first = self.strategy.learns_after(self.spec.space_of(self.strategy))
-        cut = {WHEN_CUT: self.strategy.when_cut} if self.cut else {}
-        return {ORIGIN: self.strategy.origin, RANDOM_FIRST: first or 0, **cut, **self.earlier}
+        space = self.spec.space_of(self.strategy)
+        first, known, origin = self.strategy.learns_after(space), space.knowledge, self.strategy.origin
+        found: dict[str, Value] = {WHEN_CUT: self.strategy.when_cut} if self.cut else {}
+        if known.points:
+            found[FIRST_ORIGINS] = json.dumps([point.origin for point in known.points])
+        if known.priors:
+            found[PRIORS] = ", ".join(known.priors)
+            origin = PRIOR_DRAW if origin == RANDOM_DRAW else origin
+        if known.trials:
+            found[EARLIER_TRIALS] = len(known.trials)
+            found[EARLIER_FROM] = ", ".join(one.experiment for one in self.spec.earlier)
+        for name, value in self.earlier.items():  # of the user's own study: numbers add up
+            found[name] = value if name not in found else _joined(found[name], value)
+        if EARLIER_TRIALS in found:
+            origin = f"{origin}, {AFTER_EARLIER}"
+        return {ORIGIN: origin, RANDOM_FIRST: first or 0, **found}
 
     def _precision(self) -> dict[str, Value]:
         """The precision of its trials; {} of a trainable that has its own."""
@@ -137,6 +165,11 @@ class Study:
     def folder(self) -> Path:
         """The study's folder in the run folder, which is its name in the nodes' shared memory, too."""
         return self.spec.run_folder / STUDIES / self.name
+
+
+def _joined(first: Value, more: Value) -> Value:
+    """Adds numbers, and lists texts."""
+    return first + more if isinstance(first, int) and isinstance(more, int) else f"{first}, {more}"
 
 
 def run_order(spec: ExperimentSpec) -> Iterator[tuple[Strategy, int]]:

@@ -1,4 +1,4 @@
-"""Reads the settings of the schedulers that users pass to Ray's backend: Ray keeps them in private attributes.
+"""Reads the settings of the schedulers and searchers that users pass to Ray's backend: Ray keeps them private.
 
 Imports no Ray. Read against ray 2.60.
 """
@@ -69,3 +69,11 @@ def pbt_settings(scheduler: Any) -> PbtSettings:
         scheduler._synch,
         scheduler._custom_explore_fn,
     )
+
+
+def points_of(searcher: Any) -> list[dict[str, Any]] | None:
+    """The `points_to_evaluate` of a searcher, by name; None: it has turned them into its own records."""
+    points = getattr(searcher, "_points_to_evaluate", None)
+    if isinstance(points, int) and points:
+        return None
+    return [dict(point) for point in points or ()]

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainables.errors import InputError
 from trainables.tunables import TUNABLES
-from tuning.tune_compat.scheduler_settings import asha_settings, metric_and_mode_of, pbt_settings, sampler_of
+from tuning.tune_compat.scheduler_settings import asha_settings, metric_and_mode_of, pbt_settings, points_of, sampler_of
 from tuning.user_trainer.optuna_keywords import read_sampler
 from tuning.user_trainer.search_options import (
     Keyword,
@@ -136,6 +136,20 @@ def _search_alg(options: SearchOptions, searcher: Any) -> None:
             "give HyperOptSearch or OptunaSearch, or leave it out",
         )
         raise InputError("search_alg", kinds[0], rule, step)
+    if kinds[0] != "ConcurrencyLimiter":
+        _points(options, searcher)
+
+
+def _points(options: SearchOptions, searcher: Any) -> None:
+    points = points_of(searcher)
+    if points is None:
+        rule = "a searcher with a space of its own has made its own records of them, which nobody can read"
+        raise InputError(
+            "search_alg.points_to_evaluate", "set", rule, "leave the searcher's space out: hp_space declares it"
+        )
+    if points:
+        options.spec["points"] = points
+        options.written["points"] = "search_alg.points_to_evaluate"
 
 
 def _resources(options: SearchOptions, resources: Any) -> None:
@@ -185,7 +199,7 @@ RAY: tuple[Keyword, ...] = (
     Keyword(
         "search_alg",
         "HyperOptSearch: `hyperopt`; OptunaSearch: `optuna` with its sampler; BasicVariantGenerator: `random`; others "
-        "are refused",
+        "are refused; their points_to_evaluate: `points`",
         _search_alg,
     ),
     Keyword("resources_per_trial", "`cluster.cpus_per_trial` and `cluster.gpus_per_trial`", _resources),

@@ -86,6 +86,16 @@ def test_members_that_do_not_wait_take_no_turns(kind: str) -> None:
     assert wall[False] < 0.9 * wall[True]
 
 
+def test_what_is_known_of_the_space_is_known_in_virtual_time() -> None:
+    strategies = [
+        {"kind": "random", "trials": 2},
+        {"kind": "random", "label": "control", "trials": 2, "informed": False},
+    ]
+    run = simulate(reviews(strategies=strategies, points=[{"learning_rate": 5e-4}]), costs(), 2, 1.0)
+    first = {study.strategy: study.trials[0].params["learning_rate"] for study in run.outcome.studies}
+    assert first["random"] == 5e-4 != first["control"]
+
+
 def test_a_budget_of_time_ends_a_study_and_one_of_epochs_too() -> None:
     endless = [{"kind": "random", "trials": None}]
     (study,) = simulate(reviews(strategies=endless, budget={"device_seconds": 1000}), costs(), 4, 1.0).outcome.studies

@@ -227,7 +227,7 @@ def test_strategies_by_the_names_of_other_libraries_are_reported_with_what_there
         ("strategies.1.seeds=[3]", "write seeds at the top level"),
         ("strategies.1.n_trials=3", "did you mean trials?"),
         ("strategies.1.lr=3", "write space.learning_rate of it"),
-        ("strategies.0.trials=3", "known: label, points, space"),
+        ("strategies.0.trials=3", "known: informed, label, points, space"),
         ("data.epochs=3", "write epochs at the top level"),
         ("data.lr=3", "write space.learning_rate"),
         ("epochz=3", "did you mean epochs?"),

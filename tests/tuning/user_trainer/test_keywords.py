@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+from hyperopt import hp
 from ray import tune
 from ray.tune.schedulers import (
     ASHAScheduler,
@@ -239,6 +240,23 @@ def test_pb2_of_ray_becomes_pb2_over_its_bounds() -> None:
 )
 def test_a_searcher_of_ray_chooses_who_proposes(searcher: Any, proposes: str) -> None:
     assert options("ray", search_alg=searcher).searcher == proposes
+
+
+@pytest.mark.parametrize("searcher", [HyperOptSearch, OptunaSearch, BasicVariantGenerator])
+def test_the_points_of_a_searcher_are_tried_first(searcher: Any) -> None:
+    points = [{"learning_rate": 1e-4}, {"learning_rate": 2e-4}]
+    assert options("ray", search_alg=searcher(points_to_evaluate=points)).spec == {"points": points}
+
+
+def test_points_that_a_searcher_has_made_its_own_are_refused() -> None:
+    searcher = HyperOptSearch(
+        {"learning_rate": hp.uniform("learning_rate", 0, 1)},
+        metric="eval_loss",
+        mode="min",
+        points_to_evaluate=[{"learning_rate": 0.5}],
+    )
+    with pytest.raises(InputError, match=r"search_alg\.points_to_evaluate: .*; leave the searcher's space out"):
+        options("ray", search_alg=searcher)
 
 
 def test_a_limited_searcher_limits_the_slots() -> None:

@@ -18,7 +18,15 @@ from trainables.tunables import ADAM_ONLY, LARGEST_SEED, Dropout, find_tunable
 from tuning.space import NamedSpace
 from tuning.spec.mistakes import Mistake, join_path
 from tuning.spec.models import ExperimentSpec, folder_name
-from tuning.spec.validation import machine_checks, objective_checks, space_checks, store_checks, user_code, value_checks
+from tuning.spec.validation import (
+    knowledge_checks,
+    machine_checks,
+    objective_checks,
+    space_checks,
+    store_checks,
+    user_code,
+    value_checks,
+)
 from tuning.spec.validation.draft import Draft
 from tuning.spec.validation.versions import unsupported
 
@@ -266,6 +274,9 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (space_checks.check_strategy_spaces, "strategies space space.* epochs"),
         (space_checks.check_changes, "strategies space space.* in_flight trainable"),
         (space_checks.check_in_flight, "in_flight strategies strategies.* space space.* fixed fixed.* trainable"),
+        (knowledge_checks.check_use, "strategies strategies.* points priors start_from space"),
+        (knowledge_checks.check_points, "strategies points space space.* fixed fixed.* task data trainable"),
+        (knowledge_checks.check_priors, "strategies priors space space.* trainable"),
         (_epochs, "epochs report_every_epochs fixed"),
         (_endless, "strategies budget"),
         (_seeds, "seed seeds"),

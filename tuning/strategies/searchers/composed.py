@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, PositiveInt, model_validator
 
 from trainables.spec import Goal, Objective
+from trainables.wording import counted
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
 from tuning.strategies.schedulers.stopping import FullLength, Stopping
@@ -48,6 +49,11 @@ class Composed(Strategy):
         return self.proposer.origin
 
     @property
+    def uses(self) -> tuple[str, ...]:  # type: ignore[override]
+        """See `Strategy.uses`."""
+        return self.proposer.uses
+
+    @property
     def decides_on_the_way(self) -> bool:  # type: ignore[override]
         """See `Strategy.decides_on_the_way`."""
         return self.stopper.stops
@@ -62,8 +68,12 @@ class Composed(Strategy):
         return [*self.proposer.refusals(space), *self.stopper.refusals(space, epochs)]
 
     def planned_trials(self, space: Space) -> int | None:
-        """`trials`, or the number of a finite space's configurations if that is less: none is proposed twice."""
-        return self.trials if self.trials is None or space.size is None else min(self.trials, space.size)
+        """`trials`, or the number of a finite space's configurations if that is less: none is proposed twice.
+
+        What an earlier trial had, which the model knows, is not proposed either.
+        """
+        left = space.untried
+        return self.trials if self.trials is None or left is None else min(self.trials, left)
 
     def planned_epochs(self, space: Space, epochs: float) -> float | None:
         """The epochs of all trials, each to its end; None where some are stopped early."""
@@ -71,18 +81,24 @@ class Composed(Strategy):
         return None if trials is None or self.stopper.stops else trials * epochs
 
     def first_draws(self, space: Space) -> int:
-        """The sampler's random trials; 0 if all are and their number is not known beforehand."""
-        draws = self.proposer.draws
-        return (self.planned_trials(space) or 0) if draws is None else min(draws, space.size or draws)
+        """The known points and random trials; 0 if all are and their number is not known beforehand."""
+        first, left = self.proposer.first_of(space), space.untried
+        if first is None:
+            return self.planned_trials(space) or 0
+        return first if left is None else min(first, left)
 
     def learns_after(self, space: Space) -> int | None:
-        """The number of random trials; in a finite space no more than it has configurations."""
+        """The number of known points and random trials; in a finite space no more than are left of it."""
         return self.first_draws(space) if self.proposer.draws else None
 
     def outline(self, space: Space) -> str:
         """The number of trials that are not the model's own, in words."""
-        after, title = self.learns_after(space), self.proposer.title
-        return title if after is None else f"the first {after} at random, then {title}"
+        after, title, points = self.learns_after(space), self.proposer.title, len(space.knowledge.points)
+        if after is None or not title:
+            return title
+        drawn = f"{'' if points else 'the first '}{after - points} at random"
+        words = [f"{counted(points, 'point')} first"] * (points > 0) + [drawn] * (after > points)
+        return ", then ".join([*words, title])
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """The rule's scheduler, and the sampler's searcher, whose saved state carries the scheduler's."""
@@ -96,7 +112,7 @@ class Composed(Strategy):
 
     def _planned(self, space: Space, searcher: Searcher, scheduler: TrialScheduler) -> Plan:
         trials = self.planned_trials(space)
-        most = space.size if trials is None else None
+        most = space.untried if trials is None else None
         return Plan(scheduler, trials, searcher=searcher, most_trials=most, weights_only=True)
 
 
@@ -105,7 +121,8 @@ class Modelled(Composed):
 
     initial_random: PositiveInt | None = Field(
         None,
-        description="drawn at random before the sampler models anything; null: a quarter of the trials, at least 4, "
+        description="drawn at random before the sampler models anything, known points and earlier trials included; "
+        "null: a quarter of the trials, at least 4, "
         "or 20 where the budget alone ends the study; of CMA-ES 1",
     )
 

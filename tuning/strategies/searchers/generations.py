@@ -16,6 +16,7 @@ from pydantic import Field
 from trainables.spec import Epochs, Frozen, Objective, Params
 from tuning.outcome.attributes import RANDOM_DRAW
 from tuning.space import Draws, Space
+from tuning.space.knowledge import KNOWLEDGE
 
 if TYPE_CHECKING:
     from tuning.strategies import Plan
@@ -27,6 +28,7 @@ class Generations(Frozen):
 
     decides_on_the_way: ClassVar[bool] = True
     origin: ClassVar[str] = RANDOM_DRAW
+    uses: ClassVar[tuple[str, ...]] = KNOWLEDGE
 
     population: int = Field(ge=2, description="members")
     perturb_every_epochs: Epochs = Field(1.0, description="length of a generation; a multiple of report_every_epochs")
@@ -70,7 +72,7 @@ class Generations(Frozen):
         return self.population
 
     def first_draws(self, space: Space) -> int:
-        """All members begin with draws of `Draws`."""
+        """All members begin with what `Draws` yields: the known points first."""
         return self.population
 
     def planned_epochs(self, space: Space, epochs: float) -> float | None:

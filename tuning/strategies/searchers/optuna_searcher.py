@@ -31,7 +31,8 @@ LEARNS_FROM_ENDED = ("gp", "nsga2", "cmaes")  # samplers that leave pruned trial
 class OptunaSearcher(Searcher):  # type: ignore[misc]
     """One of Optuna's samplers over a study in memory, which knows the trials that still run.
 
-    The first proposals are those of `Draws`. In a finite space nothing is proposed twice: where the sampler would
+    The first proposals are those of `Draws`. Trials of earlier experiments that the space knows are told before these,
+    as complete ones. In a finite space nothing is proposed twice: where the sampler would
     repeat itself, the next draw that is new takes its place.
 
     TPE is told a trial that was stopped early as pruned, with its last score: it ranks it behind every complete one,
@@ -54,16 +55,21 @@ class OptunaSearcher(Searcher):  # type: ignore[misc]
         modes = [one.mode for one in goal.objectives]
         with _quiet():
             self._study = study_in_memory(modes, make_sampler(settings, space, seed), storage=self._storage)
-        self._first = list(itertools.islice(Draws(space, seed), settings.draws))
+        self._first = list(itertools.islice(Draws(space, seed), settings.first_of(space)))
         self._draws, self._proposed = Draws(space, seed), set[str]()  # read and filled in a finite space alone
         self._numbers: dict[str, int] = {}  # Optuna's, of each trial by Tune's id
+        for trial in space.knowledge.trials:
+            number, _ = self._begin(trial.params)
+            self._learn(number, trial.score)
+            self._proposed.add(repr(trial.params))
 
     def suggest(self, trial_id: str) -> dict[str, Value] | str:
         """Legal params, the fixed ones included; FINISHED when a finite space is used up."""
         if len(self._proposed) == self._space.size:
             return str(Searcher.FINISHED)
-        number, params = self._begin(self._first.pop(0)) if self._first else self._ask()
-        if self._space.size is not None and repr(params) in self._proposed:
+        first = bool(self._first)
+        number, params = self._begin(self._first.pop(0)) if first else self._ask()
+        if not first and self._space.size is not None and repr(params) in self._proposed:
             self._end(number, TrialState.FAIL)  # samplers ignore those
             number, params = self._begin(next(new for new in self._draws if repr(new) not in self._proposed))
         if self._space.size is not None:
@@ -112,6 +118,13 @@ class OptunaSearcher(Searcher):  # type: ignore[misc]
             self._end(number, TrialState.PRUNED if pruned else TrialState.COMPLETE, values, epoch)
         elif self._several:
             self._end(number, TrialState.FAIL)
+        else:
+            self._learn(number, None)
+
+    def _learn(self, number: int, score: float | None) -> None:
+        """Ends a trial with its score; None: it has failed, and is worse than any."""
+        if score is not None:
+            self._end(number, TrialState.COMPLETE, [score])
         elif self._prunes:
             self._end(number, TrialState.PRUNED)  # without a score it is the last of the pruned ones
         else:

@@ -15,7 +15,7 @@ from tuning.space import Draws, Space
 
 
 class RandomSearcher(Searcher):  # type: ignore[misc]
-    """Proposes random draws, none twice, until the space is used up, and learns nothing.
+    """Proposes the known points, then random draws, none twice, until the space is used up, and learns nothing.
 
     Tune decides how many it takes. The saved state carries the scheduler's, which Tune does not save: after a resume
     ASHA's rungs would be empty.

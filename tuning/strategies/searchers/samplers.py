@@ -3,8 +3,8 @@
 A sampler may learn from scores, and knows nothing of what stops trials early. A strategy makes one of its YAML keys;
 the sampler makes the Tune searcher of a study.
 
-For one seed the first proposals are the same ones, whoever makes them: those of `tuning.space.Draws`, none twice.
-A model starts from the first of them, and a population of PBT begins with them, too.
+For one seed the first proposals are the same ones, whoever makes them: those of `tuning.space.Draws`, none twice, known
+points first. A model starts from the first of them, and a population of PBT begins with them, too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from trainables.spec import Goal, Objective
 from tuning.outcome.attributes import RANDOM_DRAW
 from tuning.space import FunctionSpace, Space
 from tuning.space.dimensions import Choice
+from tuning.space.knowledge import KNOWLEDGE
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -39,6 +40,7 @@ class Sampler(ABC):
     """A sampler with its settings."""
 
     origin: ClassVar[str]  # as `Strategy.origin`
+    uses: ClassVar[tuple[str, ...]] = KNOWLEDGE  # as `Strategy.uses`
 
     @property
     @abstractmethod
@@ -55,6 +57,14 @@ class Sampler(ABC):
         if space.searched:
             return []
         return [("space", "every value is fixed, there is nothing to propose; give at least one range or choice")]
+
+    def first_of(self, space: Space) -> int | None:
+        """The number of its first proposals that are those of `Draws`, by what is known of the space; None: all are.
+
+        Known points are among them. A model knows earlier trials from the beginning: as many draws are not needed.
+        """
+        known = space.knowledge
+        return None if self.draws is None else max(len(known.points), self.draws - len(known.trials))
 
     @abstractmethod
     def searcher(self, space: Space, objective: Objective, seed: int, scheduler: TrialScheduler) -> Searcher:
@@ -151,6 +161,8 @@ class OptunaSampler(Sampler):
         multivariate: of TPE: it models all names together, not each by itself.
         group: of TPE: it models the names of each branch of a conditional space together; None: where it has any.
     """
+
+    uses: ClassVar[tuple[str, ...]] = ("points", "start_from")  # every range is as likely everywhere to its samplers
 
     name: OptunaName
     initial_random: int
