@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tuning.spec.models import ExperimentSpec
 
 HERE = Path(__file__).parent
+WIDE = "wide-two-cores"  # on the reviews that a package brings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,10 +68,11 @@ def names() -> list[str]:
 
 
 def load(experiment: str, storage: Path, overrides: Sequence[str] = ()) -> ExperimentSpec:
-    """Loads the spec of an experiment, with the local files of its task if there are any."""
+    """Loads the spec of an experiment, with the local files of its task; the reviews come with a package."""
     from tuning.spec.loading import load_spec
 
-    found = default_data(experiment.partition("-")[0])
+    task = experiment.partition("-")[0]
+    found = None if experiment in members(WIDE) else default_data(task)
     data = [] if found is None else [f"data.path={found}"]
     return load_spec(experiments()[experiment], [*data, f"cluster.storage={storage}", *overrides])
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.strategies import screenshots
-from benchmarks.strategies.__main__ import experiments, load, main, members, names
+from benchmarks.strategies.__main__ import WIDE, experiments, load, main, members, names
 from tests.support.browser import need_chromium
 
 ON_CPU = ["cluster.gpus_per_trial=0"]
-WIDE = "wide-two-cores"
 KINDS = {"defaults", "grid", "random", "random_asha", "hyperopt_asha", "pbt"}  # in every experiment
 
 

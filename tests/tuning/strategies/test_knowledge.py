@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.strategies import make, plan_contracts, proposals
+from tests.support.strategies import kinds, make, plan_contracts, proposals
 from trainables.spec import Params
 from tuning.space import EarlierTrial, Knowledge, KnownPoint, Prior, Space
 from tuning.space.knowledge import KNOWLEDGE
-from tuning.strategies import find_strategies
 from tuning.testing.plan_contract import OBJECTIVE, SPACE, PlanContract
 from tuning.testing.proposals import score_of
 
 pytestmark = pytest.mark.unit
 
 EPOCHS = 4.0
-USING = [kind for kind in find_strategies() if make(kind).uses == KNOWLEDGE]
+USING = [kind for kind in kinds() if make(kind).uses == KNOWLEDGE]
 MODELLED = ["hyperopt", "hyperopt_asha"]
 PRIORS = {
     "learning_rate": Prior(around=1e-4, factor=2),
