@@ -185,7 +185,7 @@ class Goal(Frozen):
     constraints: tuple[Constraint, ...] = ()
 
     def __str__(self) -> str:
-        """In words: accuracy max, latency_ms min; parameters <= 3e+07."""
+        """Returns the objectives and constraints in words: accuracy max, latency_ms min; parameters <= 3e+07."""
         objectives = ", ".join(f"{one.metric} {one.mode}" for one in self.objectives)
         return "; ".join([objectives, *map(str, self.constraints)])
 

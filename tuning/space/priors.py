@@ -196,13 +196,13 @@ class ChoiceDensity(Density):
         return rng.choices(self.choice.values, self.probabilities)[0]
 
     def to_hyperopt(self, name: str) -> Any:
-        """The expression `hp.pchoice`."""
+        """Returns the expression `hp.pchoice`."""
         from hyperopt import hp
 
         return hp.pchoice(name, list(zip(self.probabilities, self.choice.values, strict=True)))
 
     def from_hyperopt(self, raw: Any) -> Value:
-        """The value itself."""
+        """Returns the value as HyperOpt has it."""
         return raw  # type: ignore[no-any-return]
 
     def drawn_as(self, value: Any) -> int:

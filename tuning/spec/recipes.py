@@ -41,15 +41,15 @@ ALL = (
     Recipe(
         "bert",
         {"learning_rate": 2e-5, "per_device_train_batch_size": 32, "num_train_epochs": 3, "warmup_ratio": 0.1,
-         "weight_decay": 0.01, "lr_scheduler_type": "linear"},
-        "Devlin et al. 2019, appendix A.3, and its command for MRPC: https://arxiv.org/abs/1810.04805, "
+         "weight_decay": 0.01, "adam_epsilon": 1e-6, "lr_scheduler_type": "linear"},
+        "Devlin et al. 2019, appendix A.3, its command for MRPC, and its optimizer: https://arxiv.org/abs/1810.04805, "
         "https://github.com/google-research/bert",
         frozenset({"classification", "short"}),
     ),
     Recipe(
         "bert_fast",
         {"learning_rate": 5e-5, "per_device_train_batch_size": 32, "num_train_epochs": 3, "warmup_ratio": 0.1,
-         "weight_decay": 0.01, "lr_scheduler_type": "linear"},
+         "weight_decay": 0.01, "adam_epsilon": 1e-6, "lr_scheduler_type": "linear"},
         "Devlin et al. 2019, appendix A.3, the largest rate recommended: https://arxiv.org/abs/1810.04805",
         frozenset({"classification", "short"}),
     ),
@@ -57,7 +57,8 @@ ALL = (
         "bert_long_texts",
         {"learning_rate": 2e-5, "per_device_train_batch_size": 24, "num_train_epochs": 4, "warmup_ratio": 0.1,
          "lr_scheduler_type": "linear", "data.max_length": 512},
-        "Sun et al. 2019, reviews of IMDB: https://arxiv.org/abs/1905.05583",
+        "Sun et al. 2019, reviews of IMDB: https://arxiv.org/abs/1905.05583, "
+        "https://github.com/xuyige/BERT4doc-Classification",
         frozenset({"classification", "long"}),
     ),
     Recipe(
@@ -70,15 +71,16 @@ ALL = (
         "roberta",
         {"learning_rate": 2e-5, "per_device_train_batch_size": 16, "num_train_epochs": 10, "warmup_ratio": 0.06,
          "weight_decay": 0.1, "adam_beta1": 0.9, "adam_beta2": 0.98, "adam_epsilon": 1e-6,
-         "lr_scheduler_type": "linear"},
+         "max_grad_norm": 0.0, "lr_scheduler_type": "linear"},
         "Liu et al. 2019, table 10, and its commands for RTE and STS-B: https://arxiv.org/abs/1907.11692, "
         "https://github.com/facebookresearch/fairseq/blob/main/examples/roberta/README.glue.md",
     ),
     Recipe(
         "few_rows",
         {"learning_rate": 2e-5, "per_device_train_batch_size": 16, "num_train_epochs": 20, "warmup_ratio": 0.1,
-         "lr_scheduler_type": "linear"},
-        "Mosbach et al. 2021, small training sets, stable over seeds: https://arxiv.org/abs/2006.04884",
+         "weight_decay": 0.01, "adam_epsilon": 1e-6, "lr_scheduler_type": "linear"},
+        "Mosbach et al. 2021, small training sets, stable over seeds: https://arxiv.org/abs/2006.04884, "
+        "https://github.com/uds-lsv/bert-stable-fine-tuning (its configuration for RTE)",
         frozenset({"small"}),
     ),
 )  # fmt: skip

@@ -128,7 +128,7 @@ def test_equal_searches_show_no_difference() -> None:
 
 
 def test_the_draws_of_rows_are_those_of_the_metrics_they_are_made_of() -> None:
-    """Of one model with a constant latency the volume is linear in its accuracy."""
+    """The volume of one model with a constant latency is linear in its accuracy."""
     one = searched("one", [(0.7, 20.0)])
     found = scored_by_volume(outcome(one, searched("other", [(0.9, 20.0), (0.5, 10.0)])))
     assert found is not None

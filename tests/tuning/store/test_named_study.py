@@ -251,7 +251,7 @@ def test_what_a_study_knows_changes_what_is_proposed(mine: optuna.Study, named: 
 def test_a_search_that_is_resumed_needs_the_study_no_more(
     mine: optuna.Study, named: NamedStudy, tmp_path: Path
 ) -> None:
-    """What it knew is in its snapshots, so that it proposes as an undisturbed one would."""
+    """A searcher's snapshots hold the trials that it was told, so that it proposes as an undisturbed one would."""
     proposed = []
     for folder in (tmp_path / "whole", tmp_path / "cut"):
         spec = experiment(folder, named, slots=1, sampler="gp", pruner="median", startup_trials=2)

@@ -127,7 +127,7 @@ def test_a_search_that_imports_trials_proposes_as_if_it_had_run_them(
 
 
 def test_earlier_trials_change_what_a_model_proposes() -> None:
-    """The same as above would hold of a searcher that ignores scores: here they decide."""
+    """Scores decide: a searcher that ignores them would also propose as if it had run imported trials."""
     found = []
     for sign in (1, -1):
         trials = [(params, sign * score_of(params)) for params in SPACE.grid(2)]
@@ -148,7 +148,7 @@ def test_a_model_that_knows_where_the_optimum_is_proposes_near_it() -> None:
 
 
 def test_points_are_told_to_the_model_like_any_other_trial() -> None:
-    """What follows is what follows in a search that has imported them with the same scores."""
+    """Proposals after points are those of a search that has imported the points with the same scores."""
     points = (KnownPoint(SPACE.grid(2)[3], "given point"), KnownPoint(SPACE.grid(2)[20], "given point"))
     trying = searcher_of("hyperopt", SPACE.knowing(Knowledge(points)), initial_random=2)
     ran = run(trying, range(6))

@@ -101,7 +101,7 @@ def test_a_failed_trial_that_runs_again_counts_with_its_score(name: str) -> None
 
 @pytest.mark.parametrize("name", ["tpe", "gp"])
 def test_a_trial_that_was_stopped_early_is_learned_from(name: str) -> None:
-    """Of 12 trials that were stopped the model knows which were good."""
+    """A model knows which of 12 stopped trials were good."""
     misses = []
     for seed in range(2):
         found = searcher(RATE, seed, trials=40, sampler=name, initial_random=12)
@@ -226,7 +226,7 @@ def test_optunas_draws_are_those_of_the_strategy_random() -> None:
 
 
 def reports(scheduler: Any, trial: SimpleNamespace, *scores: float) -> list[str]:
-    """What the scheduler decides on a trial's reports, one per epoch; the last of four completes it."""
+    """Returns the scheduler's decisions on a trial's reports, one per epoch; the last of four completes it."""
     decided = []
     for epoch, score in enumerate(scores, start=1):
         result = {"epoch": float(epoch), "metrics/accuracy": score, "finished": epoch == EPOCHS}

@@ -95,7 +95,7 @@ def test_the_model_finds_the_values_that_have_gained_most() -> None:
 
 @pytest.mark.unit
 def test_newer_gains_count_more_where_the_best_values_move() -> None:
-    """As of a rate that has to fall: 1e-3 gains most in four generations, 1e-5 in the last one."""
+    """The best rate falls: 1e-3 gains most in four generations, 1e-5 in the last one."""
     space, found = space_of({"learning_rate": SPACE["learning_rate"]}), []
     for seed in range(4):
         history = []

@@ -115,7 +115,7 @@ def test_no_slot_waits_while_there_are_more_members_than_slots(
 
 
 def test_members_without_a_slot_get_one_when_they_are_the_furthest_behind(tmp_path: Path) -> None:
-    """At one pace: when a member begins its next epoch, none that waits is a whole generation behind it."""
+    """When a member begins its next epoch, none that waits is a whole generation behind it; all have one pace."""
     alike = {**PACES, EPOCH: {"uniform": [60.0, 60.1], "mutate": False}}
     study, _ = run(spec_of(tmp_path, members=5, slots=2, space=alike, strategy={"explore": False}))
     for trial in study.trials:

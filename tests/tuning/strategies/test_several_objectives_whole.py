@@ -204,7 +204,7 @@ def scored(study: StudyOutcome) -> list[tuple[Any, ...]]:
 
 
 def test_a_search_that_is_cut_at_any_of_ten_points_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
-    """In one slot, so that no trial depends on which other one is faster after the cut."""
+    """One slot computes all trials, so that none depends on which other one is faster after the cut."""
     alone = {"strategies": [MOASHA], "cluster": {"max_concurrent": 1}}
     (expected,) = run(fields(tmp_path / "whole", **alone)).studies
     seconds = expected.wall_seconds

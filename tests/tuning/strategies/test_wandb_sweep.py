@@ -147,7 +147,7 @@ def test_a_package_that_is_missing_is_named_with_the_command_before_a_run(monkey
 
 @pytest.mark.tune
 def test_it_stops_what_the_engine_stops(tmp_path: Path) -> None:
-    """In one slot, where each trial has ended before the next begins, the engine is asked again for each report."""
+    """The engine is asked again for each report; in one slot each trial has ended before the next begins."""
     early = {"min_iter": 1, "eta": 2}
     strategy = {"kind": "wandb_sweep", "trials": 10, "early_terminate": early}
     study, _ = run_study(long_experiment(tmp_path, strategies=[strategy], cluster={"max_concurrent": 1}))
